@@ -1,0 +1,117 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target is held to the same laws: warnings are errors, imports are internal unless an
+/// interface needs them, and an existential is always spelled `any`.
+let settings: [SwiftSetting] = [
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+func product(_ name: String, _ package: String) -> Target.Dependency { .product(name: name, package: package) }
+let argumentParser = product("ArgumentParser", "swift-argument-parser")
+let crypto = product("Crypto", "swift-crypto")
+let grdb = product("GRDB", "GRDB.swift")
+let hummingbird = product("Hummingbird", "hummingbird")
+let lifecycle = product("ServiceLifecycle", "swift-service-lifecycle")
+let logging = product("Logging", "swift-log")
+let subprocess = product("Subprocess", "swift-subprocess")
+let yams = product("Yams", "Yams")
+
+func shared(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, path: "Sources/Shared/\(name)", swiftSettings: settings)
+}
+
+func systemLibrary(_ name: String, pkgConfig: String, apt: String) -> Target {
+  .systemLibrary(name: name, path: "Sources/Shared/\(name)", pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", swiftSettings: settings)
+}
+
+let package = Package(
+  name: "kiln",
+  platforms: [.macOS(.v15)],
+  products: [.executable(name: "kiln", targets: ["kiln"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
+  ],
+  targets: [
+    // C libraries: headers and the few shims that Swift cannot do without, nothing else.
+    systemLibrary("CCurl", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
+    systemLibrary("CPostgres", pkgConfig: "libpq", apt: "libpq-dev"),
+    systemLibrary("CRabbitMQ", pkgConfig: "librabbitmq", apt: "librabbitmq-dev"),
+
+    // Pure: no network, no process.
+    shared("Model", [crypto]),
+    shared("Catalog", ["Model", yams]),
+    shared("Planner", ["Model", "Catalog"]),
+
+    // The seams and their drivers.
+    shared("BlockingThread"),
+    shared("JobQueue", ["Model"]),
+    shared("JobQueueAMQP", ["JobQueue", "Model", "BlockingThread", "CRabbitMQ", logging]),
+    shared("RecordStore", ["Model"]),
+    shared("RecordStorePostgres", ["RecordStore", "Model", "BlockingThread", "CPostgres", logging]),
+    shared("RecordStoreSQLite", ["RecordStore", "Model", grdb]),
+
+    // Images and the wire.
+    shared("HTTPClient", ["BlockingThread", "CCurl"]),
+    shared("Registry", ["Model", "HTTPClient", crypto]),
+
+    // The two halves of the farm, which never import each other.
+    .target(
+      name: "KilnCoordinator",
+      dependencies: [
+        "Model", "Catalog", "Planner", "JobQueue", "RecordStore", "Registry", hummingbird, lifecycle, logging,
+      ],
+      path: "Sources/Coordinator", swiftSettings: settings),
+    .target(
+      name: "KilnExecutor",
+      dependencies: ["Model", "JobQueue", "RecordStore", "Registry", yams, subprocess, lifecycle, logging],
+      path: "Sources/Executor", swiftSettings: settings),
+
+    .executableTarget(
+      name: "kiln",
+      dependencies: [
+        "Model", "Catalog", "Planner", "JobQueue", "JobQueueAMQP", "RecordStore", "RecordStorePostgres",
+        "RecordStoreSQLite", "HTTPClient", "Registry", "KilnCoordinator", "KilnExecutor", argumentParser, lifecycle,
+        logging,
+      ],
+      path: "Sources/Kiln", swiftSettings: settings),
+
+    // What tests share: conformance suites of the seams, fixtures, the real services' addresses.
+    .target(
+      name: "TestSupport", dependencies: ["Model", "JobQueue", "RecordStore", "Registry", subprocess],
+      path: "Tests/Support", swiftSettings: settings),
+    tests("ModelTests", ["Model", "TestSupport"]),
+    tests("CatalogTests", ["Catalog", "Model", "TestSupport"]),
+    tests("PlannerTests", ["Planner", "Catalog", "Model", "TestSupport"]),
+    tests("BlockingThreadTests", ["BlockingThread", "TestSupport"]),
+    tests("JobQueueTests", ["JobQueue", "Model", "TestSupport"]),
+    tests("JobQueueAMQPTests", ["JobQueueAMQP", "JobQueue", "Model", "TestSupport"]),
+    tests("RecordStorePostgresTests", ["RecordStorePostgres", "RecordStore", "Model", "TestSupport"]),
+    tests("RecordStoreSQLiteTests", ["RecordStoreSQLite", "RecordStore", "Model", "TestSupport"]),
+    tests("HTTPClientTests", ["HTTPClient", "TestSupport", hummingbird]),
+    tests("RegistryTests", ["Registry", "HTTPClient", "Model", "TestSupport"]),
+    tests(
+      "CoordinatorTests",
+      ["KilnCoordinator", "JobQueue", "RecordStore", "RecordStoreSQLite", "Registry", "Catalog", "Planner", "Model", "TestSupport"]),
+    tests(
+      "ExecutorTests",
+      ["KilnExecutor", "JobQueue", "RecordStore", "RecordStoreSQLite", "Registry", "Catalog", "Planner", "Model", "TestSupport"]),
+    tests(
+      "FarmTests",
+      ["kiln", "Model", "HTTPClient", "Registry", "TestSupport", subprocess]),
+  ]
+)

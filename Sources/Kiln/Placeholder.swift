@@ -1,0 +1,3 @@
+
+
+@main struct K { static func main() {} }
