@@ -98,13 +98,16 @@ package struct Claim: Sendable, Hashable {
 /// What a layer's attempt brought.
 package struct LayerResult: Sendable, Hashable, Codable {
   package var image: Digest
+  /// Where it was pushed, below the store's prefix.
+  package var repository: String
   /// Bytes of the blobs that this layer added.
   package var addedBytes: Int64
   package var steps: [StepTiming]
   package var engineVersion: String
 
-  package init(image: Digest, addedBytes: Int64, steps: [StepTiming], engineVersion: String) {
+  package init(image: Digest, repository: String, addedBytes: Int64, steps: [StepTiming], engineVersion: String) {
     self.image = image
+    self.repository = repository
     self.addedBytes = addedBytes
     self.steps = steps
     self.engineVersion = engineVersion

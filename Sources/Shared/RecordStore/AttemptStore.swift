@@ -8,7 +8,7 @@ package import Model
 /// same call may be made again, whether or not it took effect.
 package protocol AttemptStore: Sendable {
   /// Makes the executor known, with what it found out about its host.
-  func announce(_ executor: ExecutorName, pool: PoolName, host: HostFacts) async throws
+  func announce(_ executor: ExecutorName, pool: PoolName, slots: Int, host: HostFacts) async throws
 
   /// Claims a ready or queued job. Asking again with the same nonce returns the same claim.
   func claim(_ job: JobID, executor: ExecutorName, nonce: String, leaseSeconds: Double) async throws -> ClaimOutcome

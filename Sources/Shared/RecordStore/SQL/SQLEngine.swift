@@ -17,8 +17,8 @@ package protocol SQLEngine: Sendable {
   func call(_ procedure: Procedure, _ arguments: [SQLValue]) async throws -> [SQLRow]
 
   /// Applies what is missing of `migrations`, each in a transaction, under a lock that lets only one
-  /// process migrate. Returns the versions applied.
-  func migrate(_ migrations: [Migration]) async throws -> [Int]
+  /// process migrate, and makes `procedures` callable. Returns the versions applied.
+  func migrate(_ migrations: [Migration], procedures: [Procedure]) async throws -> [Int]
 
   /// Tells every process that listens to look at `topic` (after the commit, never within).
   func notify(_ topic: String) async

@@ -1,0 +1,76 @@
+package import Model
+
+/// The truth about builds, layers, cells and jobs, as coordinators see it. Executors see
+/// `AttemptStore` only.
+///
+/// Every call is one transaction; a call that threw `StoreError` of code `.unavailable` may or may
+/// not have taken effect, and may be made again: all are idempotent. Times are the store's own.
+package protocol RecordStore: AttemptStore {
+  // Builds
+
+  /// What the store knows of these layers and cells: for a plan that says what will happen, and for
+  /// asking the registry before `submit`.
+  func known(layers: [LayerKey], cells: [CellKey], scope: Scope) async throws -> KnownResults
+
+  /// Takes a build with its cells, layers and jobs, attaching to what is under way. Durable when it
+  /// returns. The same principal and idempotency key again return the build that was made first.
+  func submit(_ submission: Submission) async throws -> AcceptedBuild
+
+  func builds(limit: Int, before: Int64?) async throws -> [BuildSummary]
+  func build(_ id: BuildID) async throws -> BuildDetail?
+  func job(_ id: JobID) async throws -> JobDetail?
+
+  // The window (see docs of `JobQueue`)
+
+  /// Takes as many ready jobs as the pool's window has room for, in their order, and holds a publish
+  /// lease on them. `extra` is what the window holds beyond the idle slots.
+  func takeReady(pool: PoolName, extra: Int, publishLeaseSeconds: Double) async throws -> [JobMessage]
+  func markQueued(_ messages: [JobMessage]) async throws
+  func publishFailed(_ messages: [JobMessage], pool: PoolName, reason: String, retrySeconds: Double) async throws
+  /// Makes ready again what was queued more than `olderThanSeconds` ago. Returns how many.
+  func reviveGhosts(pool: PoolName, olderThanSeconds: Double) async throws -> Int
+  /// How many jobs the store believes to be in the pool's queue.
+  func queuedCount(pool: PoolName) async throws -> Int
+
+  // Watching
+
+  /// Attempts whose lease is out.
+  func expiredLeases(limit: Int) async throws -> [ExpiredLease]
+  /// Ends an attempt whose lease is still out; false if it was extended or ended meanwhile.
+  func expire(_ lease: ExpiredLease, failure: Failure, decision: RetryPolicy.Decision) async throws -> Bool
+  /// Delayed jobs whose time has come become ready. Returns how many.
+  func releaseDue() async throws -> Int
+  /// Seconds until the next lease, delay or publish lease ends; nil if there is none.
+  func secondsToNextDeadline() async throws -> Double?
+  /// For an embedded store's start: nobody owns what was running or queued.
+  func reviveOwnerless() async throws -> Int
+
+  // Ending builds
+
+  /// Running builds that are decided, moved on: to publishing, or failed. Returns them.
+  func settleBuilds() async throws -> [BuildID]
+  /// One build to publish, leased.
+  func takePublishing(leaseSeconds: Double) async throws -> BuildToPublish?
+  /// Claims a tag for a build: returns the row as it is after, whose sequence may be higher.
+  func claimTag(repository: String, tag: String, sequence: Int64, digest: Digest) async throws -> TagRow
+  func tag(repository: String, tag: String) async throws -> TagRow?
+  func finishPublishing(_ build: BuildID, _ event: BuildEvent, indexes: [PublishedIndex]) async throws
+
+  // Effects outside, done at least once
+
+  func takeEffects(limit: Int, leaseSeconds: Double) async throws -> [OutboxEffect]
+  func effectDone(_ id: Int64) async throws
+  func effectFailed(_ id: Int64, retrySeconds: Double, reason: String) async throws
+
+  // Reading
+
+  func records(_ filter: RecordFilter, limit: Int, after: String?) async throws -> [StoredRecord]
+  func evidence(_ job: JobID, attempt: Int?, afterSequence: Int, limit: Int) async throws -> EvidencePage
+  func storeDeadLetter(_ bytes: [UInt8], pool: PoolName, identifier: String) async throws
+  func deadLetters(limit: Int) async throws -> [StoredDeadLetter]
+  func executors() async throws -> [ExecutorStatus]
+
+  /// Hints that something changed: "" (anything), "work", "evidence:JOB". Some may be lost.
+  func notifications() async throws -> AsyncThrowingStream<String, any Error>
+  func close() async
+}

@@ -1,0 +1,283 @@
+package import Model
+
+/// One accepted request, whole: what `submit` writes in one transaction.
+package struct Submission: Sendable {
+  package var id: BuildID
+  package var scope: Scope
+  package var principal: Principal
+  /// The same key from the same principal is the same build.
+  package var idempotencyKey: String
+  /// Higher goes first.
+  package var priority: Int
+  package var plan: Plan
+  /// Which pool does what.
+  package var layerPools: [LayerKey: PoolName]
+  package var cellPools: [CellKey: PoolName]
+  /// Layers whose image the registry turned out not to hold, with what was missing.
+  package var missing: [LayerKey: String]
+  /// Cells whose passing record's images the registry still holds.
+  package var reusable: Set<CellKey>
+  /// A person asks on purpose: failed layers are tried again without waiting for their quarantine.
+  package var retryFailed: Bool
+
+  package init(
+    id: BuildID, scope: Scope, principal: Principal, idempotencyKey: String, priority: Int, plan: Plan,
+    layerPools: [LayerKey: PoolName], cellPools: [CellKey: PoolName], missing: [LayerKey: String],
+    reusable: Set<CellKey>, retryFailed: Bool
+  ) {
+    self.id = id
+    self.scope = scope
+    self.principal = principal
+    self.idempotencyKey = idempotencyKey
+    self.priority = priority
+    self.plan = plan
+    self.layerPools = layerPools
+    self.cellPools = cellPools
+    self.missing = missing
+    self.reusable = reusable
+    self.retryFailed = retryFailed
+  }
+}
+
+package struct AcceptedBuild: Sendable, Hashable, Codable {
+  package var id: BuildID
+  package var sequence: Int64
+  /// False if an earlier submission with the same key is returned.
+  package var isNew: Bool
+
+  package init(id: BuildID, sequence: Int64, isNew: Bool) {
+    self.id = id
+    self.sequence = sequence
+    self.isNew = isNew
+  }
+}
+
+package struct KnownLayer: Sendable, Hashable {
+  package var state: LayerState
+  package var image: Digest?
+  package var generation: Int
+
+  package init(state: LayerState, image: Digest?, generation: Int) {
+    self.state = state
+    self.image = image
+    self.generation = generation
+  }
+}
+
+package struct KnownCell: Sendable, Hashable {
+  package var state: CellState
+  /// Of its passing record, if it has one.
+  package var image: Digest?
+  package var recordID: String?
+
+  package init(state: CellState, image: Digest?, recordID: String?) {
+    self.state = state
+    self.image = image
+    self.recordID = recordID
+  }
+}
+
+package struct KnownResults: Sendable, Hashable {
+  package var layers: [LayerKey: KnownLayer]
+  package var cells: [CellKey: KnownCell]
+
+  package init(layers: [LayerKey: KnownLayer] = [:], cells: [CellKey: KnownCell] = [:]) {
+    self.layers = layers
+    self.cells = cells
+  }
+}
+
+package struct BuildSummary: Sendable, Hashable, Codable {
+  package var id: BuildID
+  package var sequence: Int64
+  package var principal: Principal
+  package var scope: Scope
+  package var state: BuildState
+  package var products: [String]
+  package var catalogRevision: String?
+  package var createdAt: Timestamp
+  package var finishedAt: Timestamp?
+  package var problem: String?
+}
+
+package struct CellStatus: Sendable, Hashable, Codable {
+  package var key: CellKey
+  package var product: String
+  package var variant: String
+  package var target: BuildTarget
+  package var required: Bool
+  package var state: CellState
+  /// Why it is reused, waits, is blocked or failed, as far as the store knows.
+  package var reason: String?
+  package var job: JobID?
+  package var image: Digest?
+}
+
+package struct LayerStatus: Sendable, Hashable, Codable {
+  package var key: LayerKey
+  package var title: String
+  package var platform: Platform
+  package var state: LayerState
+  package var generation: Int
+  package var image: Digest?
+  package var job: JobID?
+  /// Why this generation exists: `new`, or what was lost.
+  package var cause: String
+  /// This build found it available and built nothing.
+  package var reused: Bool
+  package var reproducible: Bool
+}
+
+package struct JobSummary: Sendable, Hashable, Codable {
+  package var id: JobID
+  package var kind: JobKind
+  package var title: String
+  package var pool: PoolName
+  package var state: JobState
+  package var attempt: Int
+  package var failures: Int
+  package var executor: ExecutorName?
+  package var cause: String
+  package var createdAt: Timestamp
+  package var dueAt: Timestamp?
+  /// Why the last attempt failed.
+  package var failure: Failure?
+}
+
+package struct BuildDetail: Sendable, Hashable, Codable {
+  package var summary: BuildSummary
+  package var images: [PlannedImage]
+  package var cells: [CellStatus]
+  package var layers: [LayerStatus]
+  package var jobs: [JobSummary]
+  package var published: [PublishedIndex]
+}
+
+package struct AttemptSummary: Sendable, Hashable, Codable {
+  package var attempt: Int
+  package var executor: ExecutorName
+  package var startedAt: Timestamp
+  package var endedAt: Timestamp?
+  package var outcome: String?
+  package var failure: Failure?
+}
+
+package struct JobDetail: Sendable, Hashable, Codable {
+  package var summary: JobSummary
+  package var attempts: [AttemptSummary]
+  package var layer: LayerKey?
+  package var cell: CellKey?
+  package var waitsOn: LayerKey?
+}
+
+package struct ExpiredLease: Sendable, Hashable {
+  package var fence: Fence
+  package var pool: PoolName
+  package var failures: Int
+  package var executor: ExecutorName
+}
+
+package struct BuildToPublish: Sendable, Hashable {
+  package var id: BuildID
+  package var sequence: Int64
+  package var scope: Scope
+  package var images: [PlannedImage]
+  /// The finished image of every good cell.
+  package var cellImages: [CellKey: Digest]
+}
+
+package struct TagRow: Sendable, Hashable {
+  package var sequence: Int64
+  package var digest: Digest
+
+  package init(sequence: Int64, digest: Digest) {
+    self.sequence = sequence
+    self.digest = digest
+  }
+}
+
+/// An index that a build published.
+package struct PublishedIndex: Sendable, Hashable, Codable {
+  package var repository: String
+  package var tags: [String]
+  package var digest: Digest
+
+  package init(repository: String, tags: [String], digest: Digest) {
+    self.repository = repository
+    self.tags = tags
+    self.digest = digest
+  }
+}
+
+package struct OutboxEffect: Sendable, Hashable {
+  package enum Kind: Sendable, Hashable {
+    case tagLayer(repository: String, tag: String, image: Digest)
+    case deadLetter(pool: PoolName, DeadLetter)
+  }
+
+  package struct DeadLetter: Sendable, Hashable, Codable {
+    package var job: JobID
+    package var attempt: Int
+    package var failure: Failure
+  }
+
+  package var id: Int64
+  package var kind: Kind
+}
+
+package struct RecordFilter: Sendable, Hashable {
+  package var product: String?
+  package var platform: Platform?
+  /// Only records that combine all of these.
+  package var fragments: [FragmentVersion] = []
+
+  package init(product: String? = nil, platform: Platform? = nil, fragments: [FragmentVersion] = []) {
+    self.product = product
+    self.platform = platform
+    self.fragments = fragments
+  }
+}
+
+package struct StoredRecord: Sendable, Hashable, Codable {
+  package var id: String
+  package var job: JobID
+  package var attempt: Int
+  package var generation: Int
+  package var record: CompatibilityRecord
+}
+
+package struct EvidencePage: Sendable, Hashable {
+  package var attempt: Int
+  package var chunks: [EvidenceChunk]
+  /// The attempt is closed: no more will come.
+  package var isClosed: Bool
+  /// The job is in a final state.
+  package var isFinal: Bool
+}
+
+package struct StoredDeadLetter: Sendable, Hashable, Codable {
+  package var identifier: String
+  package var pool: PoolName
+  package var job: JobID?
+  package var failure: Failure?
+  package var createdAt: Timestamp
+}
+
+package struct ExecutorStatus: Sendable, Hashable, Codable {
+  package var name: ExecutorName
+  package var pool: PoolName
+  package var slots: Int
+  package var running: Int
+  package var host: HostFacts
+  package var lastSeenSecondsAgo: Double
+}
+
+/// Where images live below the store's prefix.
+package enum Repositories {
+  /// Layers and contexts of a scope share a repository, so that blobs are shared by all of them.
+  package static func layers(_ scope: Scope) -> String {
+    scope == .release ? "layers" : "scopes/\(scope)/layers"
+  }
+
+  package static func tag(_ key: LayerKey, generation: Int) -> String { "layer-\(key)-g\(generation)" }
+}
