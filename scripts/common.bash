@@ -1,5 +1,5 @@
 # Shared by the scripts beside it; sourced, never run.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # what is set here is used there
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 farm="$root/.farm"
@@ -7,7 +7,8 @@ tools="$farm/tools"
 
 # Everything with a machine-wide name (bridges, short folders) carries this, so that two clones of
 # the project never meet.
-tag="$(printf '%s' "$root" | sha256sum | cut -c1-6)"
+sha256() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi; }
+tag="$(printf '%s' "$root" | sha256 | cut -c1-6)"
 
 say() { printf 'kiln: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -27,9 +28,33 @@ architecture() {
 # With an argument: the engine at that address; without: the one that docker finds by itself.
 engine_answers() {
   have docker || return 1
-  local status
-  status="$(DOCKER_HOST="${1:-${DOCKER_HOST:-}}" timeout 5 docker info --format '{{json .DriverStatus}}' 2>/dev/null)" || return 1
+  local status limit=(timeout 5)
+  have timeout || limit=()
+  status="$(DOCKER_HOST="${1:-${DOCKER_HOST:-}}" ${limit[@]+"${limit[@]}"} docker info --format '{{json .DriverStatus}}' 2>/dev/null)" || return 1
   [[ "$status" == *io.containerd.snapshotter* ]]
 }
 
 buildx_answers() { have docker && docker buildx version >/dev/null 2>&1; }
+
+# stage NAME COMMAND…: runs it and keeps how long it took, for `stages` to print. A failure ends the
+# script as ever (set -e), unless the caller handles it.
+stage_lines=()
+stage_name='' stage_began=0
+stage() {
+  stage_name="$1" stage_began="$SECONDS"
+  shift
+  printf '\n==> %s\n' "$stage_name"
+  "$@"
+  stage_ends "$?"
+}
+stage_ends() {
+  local note=''
+  (($1 == 0)) || note='  FAILED'
+  stage_lines+=("$(printf '%5d s  %s%s' "$((SECONDS - stage_began))" "$stage_name" "$note")")
+  stage_name=''
+  return "$1"
+}
+stages() {
+  [[ -z "$stage_name" ]] || stage_ends 1 || true
+  ((${#stage_lines[@]} == 0)) || printf '\n==> seconds per stage\n%s\n' "$(printf '%s\n' "${stage_lines[@]}")"
+}
