@@ -36,6 +36,27 @@ engine_answers() {
 
 buildx_answers() { have docker && docker buildx version >/dev/null 2>&1; }
 
+random_secret() { od -An -vtx1 -N "$1" /dev/urandom | tr -d ' \n' && echo; } # random_secret BYTES
+
+# rabbitmq_definitions (USER PASSWORD TAGS CONFIGURE WRITE READ)…: what RabbitMQ loads at its first
+# start. It keeps a password as salt, then the SHA-256 of salt and password.
+rabbitmq_definitions() {
+  python3 - "$@" <<'END'
+import base64, hashlib, json, os, sys
+users, permissions = [], []
+words = sys.argv[1:]
+while words:
+    user, password, tags, configure, write, read = words[:6]
+    words = words[6:]
+    salt = os.urandom(4)
+    digest = hashlib.sha256(salt + password.encode()).digest()
+    users.append({"name": user, "tags": tags, "hashing_algorithm": "rabbit_password_hashing_sha256",
+                  "password_hash": base64.b64encode(salt + digest).decode()})
+    permissions.append({"user": user, "vhost": "/", "configure": configure, "write": write, "read": read})
+json.dump({"users": users, "vhosts": [{"name": "/"}], "permissions": permissions}, sys.stdout, indent=2)
+END
+}
+
 # stage NAME COMMAND…: runs it and keeps how long it took, for `stages` to print. A failure ends the
 # script as ever (set -e), unless the caller handles it.
 stage_lines=()
