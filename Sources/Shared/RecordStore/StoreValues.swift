@@ -13,8 +13,8 @@ package struct Submission: Sendable {
   /// Which pool does what.
   package var layerPools: [LayerKey: PoolName]
   package var cellPools: [CellKey: PoolName]
-  /// Layers whose image the registry turned out not to hold, with what was missing.
-  package var missing: [LayerKey: String]
+  /// Layers whose image the registry turned out not to hold.
+  package var missing: [LayerKey: MissingImage]
   /// Cells whose passing record's images the registry still holds.
   package var reusable: Set<CellKey>
   /// A person asks on purpose: failed layers are tried again without waiting for their quarantine.
@@ -22,7 +22,7 @@ package struct Submission: Sendable {
 
   package init(
     id: BuildID, scope: Scope, principal: Principal, idempotencyKey: String, priority: Int, plan: Plan,
-    layerPools: [LayerKey: PoolName], cellPools: [CellKey: PoolName], missing: [LayerKey: String],
+    layerPools: [LayerKey: PoolName], cellPools: [CellKey: PoolName], missing: [LayerKey: MissingImage],
     reusable: Set<CellKey>, retryFailed: Bool
   ) {
     self.id = id
@@ -36,6 +36,19 @@ package struct Submission: Sendable {
     self.missing = missing
     self.reusable = reusable
     self.retryFailed = retryFailed
+  }
+}
+
+/// What a look into the registry found out about a layer that the store believes to be available.
+package struct MissingImage: Sendable, Hashable {
+  /// Of the generation that was looked for; a newer one is believed.
+  package var generation: Int
+  /// For people: which manifest or blob.
+  package var reason: String
+
+  package init(generation: Int, reason: String) {
+    self.generation = generation
+    self.reason = reason
   }
 }
 

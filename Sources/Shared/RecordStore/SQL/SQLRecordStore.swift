@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 package import Model
 
 /// The record store on any SQL engine: all behaviour is here, drivers only run statements.
@@ -49,10 +49,10 @@ extension SQLRow {
     return state
   }
 
-  func digest(_ column: String) -> Digest? { optionalText(column).flatMap(Digest.init) }
+  func digest(_ column: String) -> Digest? { optionalText(column).flatMap { Digest($0) } }
   func flag(_ column: String) throws -> Bool { try integer(column) != 0 }
   func time(_ column: String) throws -> Timestamp { Timestamp(milliseconds: try integer(column)) }
-  func optionalTime(_ column: String) -> Timestamp? { optionalInteger(column).map(Timestamp.init(milliseconds:)) }
+  func optionalTime(_ column: String) -> Timestamp? { optionalInteger(column).map { Timestamp(milliseconds: $0) } }
 }
 
 extension SQLTransaction {

@@ -1,0 +1,146 @@
+package import Model
+
+extension SQLRecordStore {
+  package func settleBuilds() async throws -> [BuildID] {
+    try await engine.transaction { store in
+      let good = "(bc.reused = 1 OR c.state IN ('passed', 'reused'))"
+      let rows = try store.run(
+        """
+        SELECT b.id AS id,
+          sum(CASE WHEN bc.required = 1 AND NOT \(good) THEN 1 ELSE 0 END) AS required_open,
+          sum(CASE WHEN NOT \(good) AND c.state NOT IN ('failed', 'blocked', 'cancelled') THEN 1 ELSE 0 END) AS unsettled,
+          sum(CASE WHEN NOT \(good) AND c.state = 'blocked' THEN 1 ELSE 0 END) AS blocked,
+          sum(CASE WHEN NOT \(good) AND c.state = 'failed' THEN 1 ELSE 0 END) AS failed
+        FROM builds b JOIN build_cells bc ON bc.build_id = b.id
+          JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key
+        WHERE b.state = 'running' GROUP BY b.id ORDER BY b.id
+        """)
+      var settled: [BuildID] = []
+      for row in rows {
+        let event: BuildEvent
+        if try row.int("required_open") == 0 {
+          event = .requiredCellsGood
+        } else if try row.int("unsettled") == 0 {
+          event = .settledWithFailure
+        } else {
+          continue
+        }
+        guard let next = BuildState.running.after(event)?.state else { continue }
+        let problem = event == .settledWithFailure
+          ? "\(try row.int("failed")) cells failed, \(try row.int("blocked")) are blocked" : nil
+        let changed = try store.run(
+          """
+          UPDATE builds SET state = $2, problem = $3, finished_at = CASE WHEN $4 = 1 THEN kiln_now() END
+          WHERE id = $1 AND state = 'running' RETURNING id AS id
+          """, [.text(try row.text("id")), .text(next.rawValue), .optional(problem), .flag(next.isSettled)])
+        if !changed.isEmpty { settled.append(BuildID(text: try row.text("id"))) }
+      }
+      return settled
+    }
+  }
+
+  package func takePublishing(leaseSeconds: Double) async throws -> BuildToPublish? {
+    try await engine.transaction { store in
+      let rows = try store.run(
+        """
+        UPDATE builds SET publish_lease_until = kiln_now() + $1 WHERE id = (
+          SELECT p.id FROM builds p WHERE p.state = 'publishing' AND coalesce(p.publish_lease_until, 0) <= kiln_now()
+          ORDER BY p.sequence LIMIT 1 {{for update}} {{skip locked}})
+        RETURNING id AS id, sequence AS sequence, scope AS scope
+        """, [.milliseconds(leaseSeconds)])
+      guard let row = rows.first else { return nil }
+      let id = try row.text("id")
+      let images = try store.run("SELECT images FROM build_images WHERE build_id = $1", [.text(id)])
+      var finished: [CellKey: Digest] = [:]
+      for cell in try store.run(
+        """
+        SELECT c.key AS key, c.image AS image FROM build_cells bc JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key
+        WHERE bc.build_id = $1 AND c.state = 'passed'
+        """, [.text(id)])
+      {
+        finished[CellKey(text: try cell.text("key"))] = cell.digest("image")
+      }
+      return BuildToPublish(
+        id: BuildID(text: id), sequence: try row.integer("sequence"), scope: Scope(text: try row.text("scope")),
+        images: try StoredJSON.value(try images.first?.text("images") ?? "[]"), cellImages: finished)
+    }
+  }
+
+  package func claimTag(repository: String, tag: String, sequence: Int64, digest: Digest) async throws -> TagRow {
+    try await engine.transaction { store in
+      try store.run(
+        """
+        INSERT INTO tags (repository, tag, sequence, digest) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (repository, tag) DO UPDATE SET sequence = excluded.sequence, digest = excluded.digest
+          WHERE tags.sequence <= excluded.sequence
+        """, [.text(repository), .text(tag), .integer(sequence), .text(digest.description)])
+      guard let row = try Self.readTag(repository, tag, store) else {
+        throw StoreError(.statement, "tag \(repository):\(tag) was not written")
+      }
+      return row
+    }
+  }
+
+  package func tag(repository: String, tag: String) async throws -> TagRow? {
+    try await engine.transaction { store in try Self.readTag(repository, tag, store) }
+  }
+
+  private static func readTag(_ repository: String, _ tag: String, _ store: any SQLTransaction) throws -> TagRow? {
+    let rows = try store.run(
+      "SELECT sequence, digest FROM tags WHERE repository = $1 AND tag = $2", [.text(repository), .text(tag)])
+    guard let row = rows.first, let digest = row.digest("digest") else { return nil }
+    return TagRow(sequence: try row.integer("sequence"), digest: digest)
+  }
+
+  package func finishPublishing(_ build: BuildID, _ event: BuildEvent, indexes: [PublishedIndex]) async throws {
+    guard let next = BuildState.publishing.after(event)?.state else { return }
+    try await engine.transaction { store in
+      _ = try store.run(
+        """
+        UPDATE builds SET state = $2, published = $3, publish_lease_until = NULL, finished_at = kiln_now()
+        WHERE id = $1 AND state = 'publishing'
+        """, [.id(build), .text(next.rawValue), .text(try StoredJSON.text(indexes))])
+    }
+    await engine.notify("work")
+  }
+
+  // MARK: Effects outside
+
+  package func takeEffects(limit: Int, leaseSeconds: Double) async throws -> [OutboxEffect] {
+    try await engine.transaction { store in
+      try store.run(
+        """
+        UPDATE outbox SET due_at = kiln_now() + $2 WHERE id IN (
+          SELECT o.id FROM outbox o WHERE o.due_at <= kiln_now() ORDER BY o.id LIMIT $1 {{for update}} {{skip locked}})
+        RETURNING id AS id, kind AS kind, payload AS payload
+        """, [.int(limit), .milliseconds(leaseSeconds)]
+      ).map { row in
+        OutboxEffect(id: try row.integer("id"), kind: try Self.effect(try row.text("kind"), try row.text("payload")))
+      }.sorted { $0.id < $1.id }
+    }
+  }
+
+  private static func effect(_ kind: String, _ payload: String) throws -> OutboxEffect.Kind {
+    let parts = payload.split(separator: " ", maxSplits: kind == "tag-layer" ? 2 : 1).map(String.init)
+    switch kind {
+    case "tag-layer" where parts.count == 3:
+      if let image = Digest(parts[2]) { return .tagLayer(repository: parts[0], tag: parts[1], image: image) }
+    case "dead-letter" where parts.count == 2:
+      return .deadLetter(pool: PoolName(text: parts[0]), try StoredJSON.value(parts[1]))
+    default: break
+    }
+    throw StoreError(.schema, "effect '\(kind)' is unknown to this Kiln: it may be of a newer one")
+  }
+
+  package func effectDone(_ id: Int64) async throws {
+    try await engine.transaction { store in _ = try store.run("DELETE FROM outbox WHERE id = $1", [.integer(id)]) }
+  }
+
+  package func effectFailed(_ id: Int64, retrySeconds: Double, reason: String) async throws {
+    try await engine.transaction { store in
+      _ = try store.run(
+        "UPDATE outbox SET due_at = kiln_now() + $2, failures = failures + 1, problem = $3 WHERE id = $1",
+        [.integer(id), .milliseconds(retrySeconds), .text(reason)])
+    }
+  }
+}
