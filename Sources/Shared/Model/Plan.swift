@@ -150,7 +150,7 @@ package struct PlannedLayer: Sendable, Hashable, Codable {
   /// For people: `core@0.2.0`, `template@1.0.0 (head)`.
   package var title: String
   package var platform: Platform
-  /// The whole Dockerfile of this layer; its last FROM is `kiln-parent` (`Plan.parentContextName`).
+  /// The whole Dockerfile of this layer; its last FROM is `kiln-parent` (`Recipe.parentContextName`).
   package var dockerfile: String
   /// Build arguments that this text declares, with their values.
   package var arguments: [String: String]

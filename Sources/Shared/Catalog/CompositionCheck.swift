@@ -1,0 +1,121 @@
+import Model
+
+/// What is wrong only in this combination of fragments.
+struct CompositionCheck {
+  let composition: Composition
+  let found: Diagnostics
+
+  func run() {
+    checkMarkers()
+    checkForeignArguments()
+    checkArgumentValues()
+    checkCommand()
+    checkStageNames()
+  }
+
+  private func checkMarkers() {
+    let manifest = composition.manifest
+    let names = manifest.fragments.map(\.value.name)
+    let markers = composition.template.markers
+    for marker in markers where !marker.optional && !names.contains(marker.fragment) {
+      found.add(
+        manifest.file, manifest.template.line, field: "fragments",
+        "the template's marker for '\(marker.fragment)' (\(composition.template.file):\(marker.line)) has no fragment",
+        suggestion: .hint("name a version of '\(marker.fragment)', or make the marker optional: #--MODULE?:\(marker.fragment)--#"))
+    }
+    for (index, fragment) in manifest.fragments.enumerated() where !markers.contains(where: { $0.fragment == fragment.value.name }) {
+      found.add(
+        manifest.file, fragment.line, field: "fragments[\(index)]",
+        "the template \(composition.template.id) has no marker for the fragment '\(fragment.value.name)'",
+        suggestion: NearestName.suggestion(for: fragment.value.name, among: markers.map(\.fragment)))
+    }
+  }
+
+  /// In the single Dockerfile an ARG is seen by all that follows, in the chain only by its own layer.
+  private func checkForeignArguments() {
+    var environment: Set<String> = []
+    for (position, part) in composition.parts.enumerated() {
+      environment.formUnion(part.text.environment)
+      let own = Set(part.declared.map(\.name))
+      for text in part.texts {
+        let ownEnvironment = environment.union(text.environment)
+        for reference in text.references where !own.contains(reference.name) && !ownEnvironment.contains(reference.name) {
+          guard let declarer = declarer(of: reference.name, except: position) else { continue }
+          found.add(
+            text.file, reference.line,
+            "$\(reference.name) is an argument of \(declarer), which this text does not see",
+            suggestion: .hint("declare it here too: ARG \(reference.name)"))
+        }
+      }
+    }
+  }
+
+  private func declarer(of name: String, except position: Int) -> String? {
+    if Composition.isSetByBuild(name) { return nil }
+    if composition.template.globalArguments.contains(where: { $0.name == name }) { return "the template" }
+    for (other, part) in composition.parts.enumerated() where other != position {
+      if part.declared.contains(where: { $0.name == name }) { return part.name }
+    }
+    return nil
+  }
+
+  /// An argument has one value in one image: the builder has a single place for each name.
+  private func checkArgumentValues() {
+    let manifest = composition.manifest
+    var values: [String: (value: String, place: String)] = [:]
+    func check(_ argument: Argument, in part: Composition.Part?, file: String) {
+      guard !Composition.isSetByBuild(argument.name) else { return }
+      let name = part?.name ?? "the template"
+      guard let value = composition.value(of: argument, in: part) else {
+        found.add(
+          manifest.file, manifest.template.line, field: "args.\(argument.name)",
+          "\(name) needs a value (\(file):\(argument.line) has no default)", suggestion: .hint("say it in the manifest's args"))
+        return
+      }
+      if let other = values[argument.name], other.value != value {
+        found.add(
+          file, argument.line,
+          "the argument '\(argument.name)' is '\(value)' here and '\(other.value)' in \(other.place)",
+          suggestion: .hint("give it one value in the args of \(manifest.file)"))
+      } else {
+        values[argument.name] = (value, name)
+      }
+    }
+    for argument in composition.template.globalArguments { check(argument, in: nil, file: composition.template.file) }
+    for part in composition.parts {
+      for text in part.texts {
+        for argument in text.arguments { check(argument, in: part, file: text.file) }
+      }
+    }
+  }
+
+  /// ENTRYPOINT clears the CMD of a parent image, but not one of an earlier line.
+  private func checkCommand() {
+    var command: (instruction: Instruction, part: Composition.Part)?
+    for part in composition.parts {
+      let own = part.text.first("CMD")
+      if own == nil, let entrypoint = part.text.first("ENTRYPOINT"), let command {
+        found.add(
+          part.text.file, entrypoint.line,
+          "ENTRYPOINT clears the CMD of \(command.part.name) (\(command.part.text.file):\(command.instruction.line)) in a layer, but not in the single Dockerfile",
+          suggestion: .hint("say CMD here too"))
+      }
+      if let own { command = (own, part) }
+    }
+  }
+
+  private func checkStageNames() {
+    var names: [String: String] = [:]
+    for part in composition.parts {
+      for instruction in part.fragment?.stages?.instructions ?? [] {
+        guard let name = instruction.stageName, let file = part.fragment?.stages?.file else { continue }
+        if name == composition.base.name {
+          found.add(file, instruction.line, "the stage '\(name)' has the name of the base image")
+        }
+        if let other = names.updateValue(file, forKey: name), other != file {
+          found.add(file, instruction.line, "the stage '\(name)' is in \(other) too")
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,149 @@
+import Foundation
+package import Model
+
+/// `catalog.lock`: what the outside was when somebody last looked on purpose.
+package struct Lock: Sendable, Hashable {
+  package static let fileName = "catalog.lock"
+
+  package struct Base: Sendable, Hashable {
+    package var source: String
+    package var tag: String
+    /// Digests of image manifests, never of an index.
+    package var platforms: [Platform: Digest]
+
+    package init(source: String, tag: String, platforms: [Platform: Digest]) {
+      self.source = source
+      self.tag = tag
+      self.platforms = platforms
+    }
+  }
+
+  /// By the name that manifests use.
+  package var bases: [String: Base]
+  /// Of each fragment that depends on the outside: seconds since 1970, moved only on purpose.
+  package var epochs: [FragmentVersion: Int]
+
+  package init(bases: [String: Base] = [:], epochs: [FragmentVersion: Int] = [:]) {
+    self.bases = bases
+    self.epochs = epochs
+  }
+
+  /// Nil where it is not locked for this platform, or what is locked came from elsewhere.
+  package func digest(of base: BaseDefinition, _ platform: Platform) -> Digest? {
+    guard let locked = bases[base.name], locked.source == base.source, locked.tag == base.tag else { return nil }
+    return locked.platforms[platform]
+  }
+
+  /// What FROM says: by digest where it is locked; a layout by the name of its build context.
+  func image(of base: BaseDefinition, _ platform: Platform) -> String {
+    guard base.layoutPath == nil else { return base.name }
+    return digest(of: base, platform).map { "\(base.source)@\($0)" } ?? "\(base.source):\(base.tag)"
+  }
+
+  // MARK: Text
+
+  /// YAML in one form: the same lock, the same text.
+  package func text() -> String {
+    var text = "# Written by 'kiln lock'. Commit it; do not edit it.\n"
+    text += bases.isEmpty ? "bases: {}\n" : "bases:\n"
+    for (name, base) in bases.sorted(by: { $0.key < $1.key }) {
+      text += "  \"\(name)\":\n    source: \"\(base.source)\"\n    tag: \"\(base.tag)\"\n    platforms:\n"
+      for (platform, digest) in base.platforms.sorted(by: { $0.key < $1.key }) { text += "      \(platform): \(digest)\n" }
+    }
+    text += epochs.isEmpty ? "epochs: {}\n" : "epochs:\n"
+    for (fragment, epoch) in epochs.sorted(by: { $0.key.description < $1.key.description }) {
+      text += "  \"\(fragment)\": \(epoch)\n"
+    }
+    return text
+  }
+
+  /// The lock of a catalog; an empty one where there is no file.
+  package static func load(_ tree: CatalogTree) throws(CatalogErrors) -> Lock {
+    guard let bytes = tree.file(fileName) else { return Lock() }
+    let found = Diagnostics()
+    var lock = Lock()
+    if let content = YAMLValue.parse(bytes, file: fileName, into: found) {
+      let fields = Fields(content, file: fileName, found: found)
+      for member in fields.members("bases") {
+        if let base = base(member, found) { lock.bases[member.key] = base }
+      }
+      let loader = CatalogLoader(tree: tree, found: found)
+      for member in fields.members("epochs") {
+        let key = Located(member.key, line: member.line)
+        guard let id = loader.fragmentVersion(key, "epochs.\(member.key)", fields) else { continue }
+        guard case .scalar(let text, _) = member.value.content, let epoch = Int(text), epoch >= 0 else {
+          fields.report("epochs.\(member.key)", line: member.line, "expected seconds since 1970")
+          continue
+        }
+        lock.epochs[id.value] = epoch
+      }
+      fields.finish()
+    }
+    try found.throwIfAny()
+    return lock
+  }
+
+  private static func base(_ member: YAMLValue.Member, _ found: Diagnostics) -> Base? {
+    let fields = Fields(member.value, file: fileName, prefix: "bases.\(member.key).", found: found)
+    let source = fields.requireString("source")
+    let tag = fields.requireString("tag")
+    var platforms: [Platform: Digest] = [:]
+    for entry in fields.members("platforms") {
+      let field = "platforms.\(entry.key)"
+      guard let platform = Platform(entry.key) else {
+        fields.report(field, line: entry.line, "'\(entry.key)' is not a platform")
+        continue
+      }
+      guard case .scalar(let text, _) = entry.value.content, let digest = Digest(text) else {
+        fields.report(field, line: entry.line, "expected a digest: sha256: and 64 hex digits")
+        continue
+      }
+      platforms[platform] = digest
+    }
+    fields.finish()
+    guard let source, let tag else { return nil }
+    guard Reference.isSource(source.value), Name.isTag(tag.value) else {
+      fields.report("source", line: source.line, "'\(source.value)' with the tag '\(tag.value)' is not a place of an image")
+      return nil
+    }
+    return Base(source: source.value, tag: tag.value, platforms: platforms)
+  }
+}
+
+/// A base image that must be locked before anything can be planned.
+package struct NeededBase: Sendable, Hashable {
+  package var base: BaseDefinition
+  /// Sorted.
+  package var platforms: [Platform]
+}
+
+extension Catalog {
+  /// The bases of these products (of all, by default) and of their fragments' stages, by name.
+  package func lockedBasesNeeded(products names: [String] = []) -> [NeededBase] {
+    var needed: [String: Set<Platform>] = [:]
+    for product in products.values where names.isEmpty || names.contains(product.name) {
+      for target in product.targets {
+        let manifest = (target.manifest ?? product.manifest).value
+        for variant in variants(of: product, manifest: manifest) {
+          guard let composition = try? compose(manifest: manifest, choice: variant.choice) else { continue }
+          for base in bases(of: composition) { needed[base.name, default: []].insert(target.target.platform) }
+        }
+      }
+    }
+    return needed.sorted { $0.key < $1.key }.compactMap { name, platforms in
+      settings.bases[name].map { NeededBase(base: $0, platforms: platforms.sorted()) }
+    }
+  }
+
+  /// The composition's base first, then those that its fragments' stages begin with.
+  package func bases(of composition: Composition) -> [BaseDefinition] {
+    var bases = [composition.base]
+    for fragment in composition.fragments {
+      let images = (fragment.stages?.instructions ?? []).filter { $0.keyword == "FROM" }.compactMap(\.plainWords.first)
+      for image in images {
+        if let base = settings.bases[image], !bases.contains(base) { bases.append(base) }
+      }
+    }
+    return bases
+  }
+}

@@ -1,0 +1,115 @@
+import Foundation
+package import Model
+
+/// One plain Dockerfile for one platform, and the sections that become its layers.
+package struct RenderedDockerfile: Sendable, Hashable {
+  /// One part of a composition; a layer, unless it is empty.
+  package struct Section: Sendable, Hashable {
+    package var title: String
+    /// Nil for what the template says.
+    package var fragment: Fragment?
+    /// As it stands in the single Dockerfile.
+    package var text: String
+    /// The fragment's builder stages, rewritten likewise.
+    package var stages: String
+    /// Nothing but comments and blank lines.
+    package var isEmpty: Bool
+    /// Values of the arguments that the layer's text declares.
+    package var arguments: [String: String]
+    /// Exactly the files that text and stages name; nil where they name none.
+    package var context: ContextArchive?
+
+    /// The layer's own Dockerfile.
+    package var dockerfile: String
+  }
+
+  /// Directives, global arguments, builder stages and FROM.
+  package var prologue: String
+  package var sections: [Section]
+
+  /// What `kiln render` prints. Its context is the catalog's directory.
+  package var text: String { prologue + sections.map(\.text).joined() }
+
+  /// Where the base is an OCI layout, docker is told where it lies by `--build-context NAME=…`.
+  package var buildContexts: [String: String]
+}
+
+extension Catalog {
+  /// Renders a composition. What `lock` pins is pinned; without it, images are named by their tags.
+  package func render(
+    _ composition: Composition, platform: Platform, lock: Lock
+  ) throws(CatalogErrors) -> RenderedDockerfile {
+    let template = composition.template
+    var opening = template.directives.map { $0 + "\n" }.joined()
+    var globals: [String: String] = [:]
+    for argument in template.globalArguments {
+      let value = composition.value(of: argument, in: nil) ?? ""
+      globals[argument.name] = value
+      opening += "ARG \(argument.name)=\(Instruction.quoted(value))\n"
+    }
+    let images = settings.bases.values.filter { $0.layoutPath == nil }.map { ($0.name, lock.image(of: $0, platform)) }
+    var sections: [RenderedDockerfile.Section] = []
+    for part in composition.parts {
+      sections.append(
+        try section(
+          part, of: composition, opening: opening, globals: globals, images: Dictionary(uniqueKeysWithValues: images)))
+    }
+    let prologue =
+      opening + sections.map(\.stages).joined() + "FROM \(lock.image(of: composition.base, platform))\n"
+      + "ARG \(ArgumentRule.epoch)\n"
+    var contexts: [String: String] = [:]
+    if let path = composition.base.layoutPath {
+      let digest = lock.digest(of: composition.base, platform)
+      contexts[composition.base.name] = "oci-layout://\(path)" + (digest.map { "@\($0)" } ?? ":\(composition.base.tag)")
+    }
+    return RenderedDockerfile(prologue: prologue, sections: sections, buildContexts: contexts)
+  }
+
+  private func section(
+    _ part: Composition.Part, of composition: Composition, opening: String, globals: [String: String],
+    images: [String: String]
+  ) throws(CatalogErrors) -> RenderedDockerfile.Section {
+    var values: [String: String] = [:]
+    for argument in part.declared where !Composition.isSetByBuild(argument.name) {
+      values[argument.name] = composition.value(of: argument, in: part)
+    }
+    let sources = part.fragment.map { TextOwner(fragment: $0, tree: tree).sources }
+      ?? ContextSources(folder: composition.template.folder, tree: tree)
+    let rewriting = DockerfileText.Rewriting(sources: sources, arguments: values, images: images)
+    do {
+      var text = try part.text.rewritten(rewriting)
+      var stages = try part.fragment?.stages?.rewritten(rewriting) ?? ""
+      if part.fragment != nil {
+        text = Self.stripped(text)
+        stages = stages.isEmpty ? "" : Self.stripped(stages)
+      }
+      return RenderedDockerfile.Section(
+        title: part.title, fragment: part.fragment, text: text, stages: stages, isEmpty: part.text.isEmpty,
+        arguments: globals.merging(values) { $1 }, context: try context(of: part, sources),
+        dockerfile: opening + stages + "FROM \(Recipe.parentContextName)\nARG \(ArgumentRule.epoch)\n" + text)
+    } catch {
+      throw CatalogErrors([Diagnostic(file: part.text.file, error.message)])
+    }
+  }
+
+  private func context(
+    of part: Composition.Part, _ sources: ContextSources
+  ) throws(ContextSources.Problem) -> ContextArchive? {
+    var entries: [TarArchive.Entry] = []
+    let paths = part.texts.flatMap(\.contextPaths) + (part.fragment?.extraFiles.map(\.value) ?? [])
+    for path in paths {
+      for entry in try sources.entries(path) {
+        entries.append(TarArchive.Entry(path: entry.path, content: entry.content.archived))
+      }
+    }
+    return entries.isEmpty ? nil : ContextArchive(entries)
+  }
+
+  /// A fragment's text begins with its first line that says something and ends with one newline.
+  private static func stripped(_ text: String) -> String {
+    var lines = DockerfileParser.lines(of: text)[...]
+    while let first = lines.first, DockerfileParser.isBlank(first) { lines.removeFirst() }
+    while let last = lines.last, DockerfileParser.isBlank(last) { lines.removeLast() }
+    return lines.map { $0 + "\n" }.joined()
+  }
+}

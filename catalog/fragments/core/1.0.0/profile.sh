@@ -1,0 +1,2 @@
+# Read by login shells.
+umask 027
