@@ -13,17 +13,20 @@ package protocol JobQueue: Sendable {
   func publish(_ messages: [JobMessage], to pool: PoolName, deadlineSeconds: Double) async throws
     -> [JobMessage: PublishOutcome]
 
-  /// What the queue holds now; consumers' unacknowledged deliveries are not counted.
+  /// What the queue holds now; consumers' unacknowledged deliveries are not counted. A queue that
+  /// does not exist is empty.
   func depth(of pool: PoolName) async throws -> QueueDepth
 
-  /// One slot of an executor: holds at most one unacknowledged delivery.
+  /// One slot of an executor: holds at most one unacknowledged delivery. The queue need not exist
+  /// yet, nor the broker be in reach: the slot waits for both. Throws where the broker refuses.
   func openSlot(on pool: PoolName) async throws -> any JobSlot
 
-  /// Announces that a job will not be tried again without a person. Idempotent for the reader by
-  /// `letter.identifier`.
+  /// Announces that a job will not be tried again without a person; returns when the letter is
+  /// stored. Idempotent for the reader by `letter.identifier`.
   func publishDeadLetter(_ letter: DeadLetterMessage, to pool: PoolName) async throws
 
-  /// What arrived in the pool's dead-letter queue, one delivery at a time.
+  /// What arrived in the pool's dead-letter queue, one delivery at a time. There is nothing further
+  /// to reject to: only acknowledge.
   func openDeadLetters(of pool: PoolName) async throws -> any JobSlot
 
   /// Ends every slot and connection. Idempotent.
@@ -33,7 +36,8 @@ package protocol JobQueue: Sendable {
 /// A standing consumer with a prefetch of one. Not to be shared between tasks.
 package protocol JobSlot: Sendable {
   /// The next delivery; suspends until there is one. Nil after `close`. A slot that lost its
-  /// connection reconnects by itself; the lost delivery comes again, here or elsewhere.
+  /// connection reconnects by itself; the lost delivery comes again, here or elsewhere. Throws
+  /// `refused` where the broker refuses for good; called again, it waits for the next try.
   func next() async throws -> Delivery?
   /// Only after the commit that it stands for. Nothing happens if the delivery's connection is gone.
   func acknowledge(_ delivery: Delivery) async throws
@@ -90,25 +94,4 @@ package struct DeadLetterMessage: Sendable, Hashable, Codable {
   }
 
   package var identifier: String { "dead:\(job):\(attempt)" }
-}
-
-package struct QueueError: Error, Sendable, CustomStringConvertible {
-  package enum Code: String, Sendable {
-    /// The broker is out of reach, or the connection broke; it may work again.
-    case unavailable
-    /// The broker refuses for good: wrong password, missing right, wrong arguments.
-    case refused
-    case closed
-  }
-
-  package var code: Code
-  package var message: String
-
-  package init(_ code: Code, _ message: String) {
-    self.code = code
-    self.message = message
-  }
-
-  package var description: String { "queue: \(message)" }
-  package var failure: Failure { Failure(.infrastructure, code: "queue-\(code.rawValue)", message) }
 }
