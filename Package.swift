@@ -67,7 +67,7 @@ let package = Package(
 
     // Images and the wire.
     shared("HTTPClient", ["BlockingThread", "CCurl"]),
-    shared("Registry", ["Model", "HTTPClient", crypto]),
+    shared("Registry", ["Model", "HTTPClient"]),
 
     // The two halves of the farm, which never import each other.
     .target(
@@ -103,7 +103,7 @@ let package = Package(
     tests("RecordStorePostgresTests", ["RecordStorePostgres", "RecordStore", "Model", "TestSupport"]),
     tests("RecordStoreSQLiteTests", ["RecordStoreSQLite", "RecordStore", "Model", "TestSupport"]),
     tests("HTTPClientTests", ["HTTPClient", "TestSupport", hummingbird]),
-    tests("RegistryTests", ["Registry", "HTTPClient", "Model", "TestSupport"]),
+    tests("RegistryTests", ["Registry", "HTTPClient", "Model", "TestSupport", hummingbird]),
     tests(
       "CoordinatorTests",
       ["KilnCoordinator", "JobQueue", "RecordStore", "RecordStoreSQLite", "Registry", "Catalog", "Planner", "Model", "TestSupport"]),

@@ -17,6 +17,10 @@ package protocol ImageStore: Sendable {
   func upload(_ bytes: Data, digest: Digest, to repository: String) async throws
   func upload(file: URL, blob: BlobReference, to repository: String, mountFrom: String?) async throws
 
+  /// Makes a blob of another repository of this store available without moving its bytes; false where
+  /// that is not possible.
+  func mount(_ blob: BlobReference, from source: String, to repository: String) async throws -> Bool
+
   /// Nil where it does not exist.
   func manifest(_ reference: ManifestReference, in repository: String) async throws -> Manifest?
   /// Everything it refers to must be there already. With a tag, moves the tag too.
