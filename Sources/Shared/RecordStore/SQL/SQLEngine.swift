@@ -13,11 +13,14 @@ package protocol SQLEngine: Sendable {
     -> Value
 
   /// Calls one of `Procedure.all` in a transaction of its own and returns the rows of its last
-  /// statement. Where the account may do nothing else, this is all that works.
+  /// statement (none where `Procedure.result` is empty). Where the account may do nothing else, this is
+  /// all that works.
   func call(_ procedure: Procedure, _ arguments: [SQLValue]) async throws -> [SQLRow]
 
   /// Applies what is missing of `migrations`, each in a transaction, under a lock that lets only one
-  /// process migrate, and makes `procedures` callable. Returns the versions applied.
+  /// process migrate, and makes `procedures` callable. Returns the versions applied. Throws `.schema`
+  /// when the store asks for a newer Kiln. Where the account may not change the schema it only checks.
+  @discardableResult
   func migrate(_ migrations: [Migration], procedures: [Procedure]) async throws -> [Int]
 
   /// Tells every process that listens to look at `topic` (after the commit, never within).
@@ -30,7 +33,8 @@ package protocol SQLEngine: Sendable {
   func close() async
 }
 
-/// Statements within one transaction. Not to be kept beyond it.
+/// Statements within one transaction. Not to be kept beyond it. After a statement has failed nothing
+/// more can be done and nothing is committed, even if `body` catches the error.
 package protocol SQLTransaction {
   /// Runs one statement and returns its rows (of a SELECT or a RETURNING). Blocks.
   @discardableResult

@@ -1,0 +1,41 @@
+/// What differs between the databases in statements that are otherwise the same.
+package enum SQLDialect: Sendable {
+  case sqlite, postgres
+
+  /// The statement with its double-braced tokens replaced.
+  package func render(_ statement: String) -> String {
+    guard statement.utf8.contains(UInt8(ascii: "{")) else { return statement }
+    var text = statement
+    for (token, words) in Self.rowLocks {
+      text = text.replacing("{{\(token)}}", with: self == .postgres ? words : "")
+    }
+    return text
+  }
+
+  private static let rowLocks = [
+    ("for update", "FOR UPDATE"), ("for share", "FOR SHARE"), ("skip locked", "SKIP LOCKED"),
+  ]
+}
+
+extension SQLValue {
+  /// Postgres has no NUL in text, so no driver takes it.
+  package static func check(_ arguments: [SQLValue]) throws {
+    for (index, argument) in arguments.enumerated() {
+      if case .text(let text) = argument, text.utf8.contains(0) {
+        throw StoreError(.statement, "argument $\(index + 1) holds a NUL, which text cannot; store bytes instead")
+      }
+    }
+  }
+}
+
+extension Migration {
+  /// Refuses a store whose schema asks for a newer Kiln than the one that knows `migrations`.
+  package static func check(storeAsksFor minCompatible: Int, known migrations: [Migration]) throws {
+    let known = migrations.map(\.version).max() ?? 0
+    guard minCompatible > known else { return }
+    throw StoreError(
+      .schema,
+      "the store's schema asks for schema version \(minCompatible), this kiln knows \(known). "
+        + "Use the newer kiln that migrated the store")
+  }
+}

@@ -1,0 +1,50 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+import RecordStore
+
+/// The one owner of an embedded store: an exclusive `flock` on a file beside it, with the owner's pid
+/// inside for those who find it taken. The kernel lets go when the owner dies; the file stays, for
+/// removing it would let two owners in.
+struct FileLock: ~Copyable {
+  private let descriptor: Int32
+
+  /// Throws `.refused`, naming the owner, when another engine holds it, in this process or any other.
+  init(path: String, guarding store: String) throws {
+    let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else {
+      throw StoreError(
+        .refused, "cannot open \(path): \(String(cString: strerror(errno))). "
+          + "Check that its folder exists and is yours to write")
+    }
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      let reason = errno
+      defer { _ = close(descriptor) }
+      guard reason == EWOULDBLOCK else {
+        throw StoreError(.unavailable, "cannot lock \(path): \(String(cString: strerror(reason)))")
+      }
+      throw StoreError(
+        .refused, "\(store) is in use by process \(Self.owner(descriptor) ?? "(unknown)"). "
+          + "End it, or use another store")
+    }
+    let pid = Array("\(getpid())\n".utf8)
+    guard ftruncate(descriptor, 0) == 0, write(descriptor, pid, pid.count) == pid.count else {
+      defer { _ = close(descriptor) }
+      throw StoreError(.unavailable, "cannot write \(path): \(String(cString: strerror(errno)))")
+    }
+    self.descriptor = descriptor
+  }
+
+  deinit { _ = close(descriptor) }
+
+  private static func owner(_ descriptor: Int32) -> String? {
+    var bytes = [UInt8](repeating: 0, count: 32)
+    let count = read(descriptor, &bytes, bytes.count)
+    let digits = bytes.prefix(max(0, count)).prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+    return digits.isEmpty ? nil : String(decoding: digits, as: UTF8.self)
+  }
+}

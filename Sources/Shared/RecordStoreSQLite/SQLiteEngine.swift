@@ -1,0 +1,174 @@
+import Foundation
+import GRDB
+package import Model
+package import RecordStore
+import Synchronization
+
+/// The embedded store: one SQLite file with one owner.
+///
+/// Everything runs synchronously on the caller's thread inside the async functions, without a hop or
+/// a task, so that a simulator may run it on virtual time; calls wait for each other's (short)
+/// transactions by blocking.
+package final class SQLiteEngine: SQLEngine {
+  /// How long a transaction waits when another program (a backup, a shell) holds the file.
+  package static let busyTimeoutSeconds = 5.0
+
+  private let queue: DatabaseQueue
+  private let feed = TopicFeed()
+  /// Gone once closed.
+  private let ownership: Mutex<Ownership?>
+
+  private struct Ownership: ~Copyable {
+    /// nil in memory.
+    var lock: FileLock?
+  }
+
+  /// Opens the file at `path`, or makes it; nil is a new database in memory.
+  ///
+  /// Throws `StoreError(.refused)` while another engine has it open. `kiln_now()` reads `time`.
+  package init(path: String?, time: any TimeSource) throws {
+    let lock: FileLock? = if let path { try FileLock(path: path + ".lock", guarding: path) } else { nil }
+    var configuration = Configuration()
+    configuration.label = "kiln.store"
+    configuration.foreignKeysEnabled = true
+    configuration.busyMode = .timeout(Self.busyTimeoutSeconds)
+    configuration.prepareDatabase { database in
+      // By hand, for the library's own WAL mode means synchronous=NORMAL, which a power cut undoes.
+      try database.execute(sql: "PRAGMA journal_mode = WAL")
+      try database.execute(sql: "PRAGMA synchronous = FULL")
+      database.add(function: DatabaseFunction("kiln_now", argumentCount: 0) { _ in time.now().milliseconds })
+    }
+    do {
+      queue = try path.map { try DatabaseQueue(path: $0, configuration: configuration) }
+        ?? DatabaseQueue(configuration: configuration)
+    } catch {
+      throw SQLiteErrors.translate(error)
+    }
+    ownership = Mutex(Ownership(lock: lock))
+  }
+
+  package func transaction<Value: Sendable>(_ body: @escaping @Sendable (any SQLTransaction) throws -> Value)
+    async throws -> Value
+  { try write(body) }
+
+  package func call(_ procedure: Procedure, _ arguments: [SQLValue]) async throws -> [SQLRow] {
+    guard arguments.count == procedure.arguments.count else {
+      throw StoreError(
+        .statement, "\(procedure.name) takes \(procedure.arguments.count) arguments, not \(arguments.count)")
+    }
+    return try write { transaction in
+      var rows: [SQLRow] = []
+      for statement in procedure.statements { rows = try transaction.run(statement, arguments) }
+      return procedure.result.isEmpty ? [] : rows
+    }
+  }
+
+  package func migrate(_ migrations: [Migration], procedures: [Procedure]) async throws -> [Int] {
+    try write { transaction in
+      try transaction.run(
+        """
+        CREATE TABLE IF NOT EXISTS schema_versions(
+          version integer PRIMARY KEY, min_compatible integer NOT NULL, applied_ms bigint)
+        """, [])
+      let asked = try transaction.run("SELECT coalesce(max(min_compatible), 0) AS asked FROM schema_versions", [])
+      try Migration.check(storeAsksFor: asked.first?.int("asked") ?? 0, known: migrations)
+    }
+    return try migrations.sorted { $0.version < $1.version }.filter { migration in
+      try write { transaction in
+        let version = SQLValue.int(migration.version)
+        let applied = try transaction.run("SELECT version FROM schema_versions WHERE version = $1", [version])
+        guard applied.isEmpty else { return false }
+        for statement in migration.statements { try transaction.run(statement, []) }
+        try transaction.run(
+          "INSERT INTO schema_versions(version, min_compatible, applied_ms) VALUES ($1, $2, kiln_now())",
+          [version, .int(migration.minCompatible)])
+        return true
+      }
+    }.map(\.version)
+  }
+
+  package func notify(_ topic: String) async { feed.announce(topic) }
+
+  package func notifications() async throws -> AsyncThrowingStream<String, any Error> { feed.listen() }
+
+  /// Closes the file and lets the next owner in.
+  package func close() async {
+    let owned = ownership.withLock { $0.take() }
+    guard owned != nil else { return }
+    feed.finish()
+    // Fails only with statements still open, which cannot outlive `write`.
+    try? queue.close()
+  }
+
+  private func write<Value>(_ body: (any SQLTransaction) throws -> Value) throws -> Value {
+    guard ownership.withLock({ $0 != nil }) else { throw StoreError(.unavailable, "the store is closed") }
+    do {
+      return try queue.writeWithoutTransaction { database in
+        try database.beginTransaction(.immediate)
+        do {
+          let transaction = SQLiteTransaction(database)
+          let value = try body(transaction)
+          if let failure = transaction.failure { throw failure }
+          try database.commit()
+          return value
+        } catch {
+          try database.rollback()
+          throw error
+        }
+      }
+    } catch let error as DatabaseError {
+      throw SQLiteErrors.translate(error)
+    }
+  }
+}
+
+private final class SQLiteTransaction: SQLTransaction {
+  private let database: Database
+  private(set) var failure: StoreError?
+
+  init(_ database: Database) { self.database = database }
+
+  func run(_ statement: String, _ arguments: [SQLValue]) throws -> [SQLRow] {
+    if let failure { throw failure }
+    do {
+      try SQLValue.check(arguments)
+      let prepared = try database.cachedStatement(sql: SQLDialect.sqlite.render(statement))
+      // By name, `$1` → "1": a statement may use only some of them, in any order.
+      let named = Dictionary(
+        uniqueKeysWithValues: arguments.enumerated().map { ("\($0 + 1)", $1.databaseValue) })
+      return try Row.fetchAll(prepared, arguments: StatementArguments(named)).map(SQLRow.init(reading:))
+    } catch {
+      let failure = SQLiteErrors.translate(error)
+      self.failure = failure
+      throw failure
+    }
+  }
+}
+
+extension SQLValue {
+  fileprivate var databaseValue: DatabaseValue {
+    switch self {
+    case .null: .null
+    case .text(let text): text.databaseValue
+    case .integer(let integer): integer.databaseValue
+    case .bytes(let bytes): Data(bytes).databaseValue
+    }
+  }
+}
+
+extension SQLRow {
+  fileprivate init(reading row: Row) throws {
+    var values: [String: SQLValue] = [:]
+    for (column, value) in row {
+      switch value.storage {
+      case .null: values[column] = .null
+      case .int64(let integer): values[column] = .integer(integer)
+      case .string(let text): values[column] = .text(text)
+      case .blob(let data): values[column] = .bytes([UInt8](data))
+      case .double:
+        throw StoreError(.statement, "column \(column) is a floating-point number; cast it to bigint or text")
+      }
+    }
+    self.init(values)
+  }
+}
