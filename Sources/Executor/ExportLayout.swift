@@ -1,5 +1,5 @@
 package import Foundation
-package import Model
+import Model
 import Registry
 
 /// The OCI layout folder that all of an executor's builds export into: what is there already is not
