@@ -1,0 +1,135 @@
+package import Foundation
+package import Model
+
+/// A container engine, through its client.
+package struct Engine: Sendable {
+  package let docker: DockerClient
+  /// Our own files for it: probes.
+  package let workFolder: URL
+
+  package init(docker: DockerClient, workFolder: URL) {
+    self.docker = docker
+    self.workFolder = workFolder
+  }
+
+  package struct Facts: Sendable, Hashable {
+    package var version: String
+    package var builderVersion: String
+    /// What it builds, natively or emulated.
+    package var platforms: [Platform]
+    /// The machine's own.
+    package var architecture: String
+    package var usesContainerdStore: Bool
+    package var cpuCount: Int
+    /// Where the engine keeps its data, if that is a folder of this machine.
+    package var localRoot: URL?
+
+    package init(
+      version: String, builderVersion: String, platforms: [Platform], architecture: String,
+      usesContainerdStore: Bool, cpuCount: Int, localRoot: URL?
+    ) {
+      self.version = version
+      self.builderVersion = builderVersion
+      self.platforms = platforms
+      self.architecture = architecture
+      self.usesContainerdStore = usesContainerdStore
+      self.cpuCount = cpuCount
+      self.localRoot = localRoot
+    }
+  }
+
+  /// Asks the engine. Throws `Failure` where it is out of reach or has no buildx.
+  package func facts() async throws -> Facts {
+    let info = try JSONDecoder().decode(
+      Info.self, from: Data(try await docker.output(["info", "--format", "{{json .}}"]).utf8))
+    if let error = info.ServerErrors?.first {
+      throw Failure(.infrastructure, code: "engine-unreachable", error, hint: "is the engine running?")
+    }
+    let buildx = try await docker.output(["buildx", "version"])
+    let inspection = try await docker.output(["buildx", "inspect"])
+    let root = try await isLocal() ? info.DockerRootDir.map { URL(fileURLWithPath: $0) } : nil
+    return Facts(
+      version: info.ServerVersion ?? "unknown", builderVersion: Self.builderVersion(buildx),
+      platforms: Self.platforms(inspection), architecture: Self.architecture(info.Architecture ?? ""),
+      usesContainerdStore: (info.DriverStatus ?? []).contains { $0.contains("io.containerd.snapshotter.v1") },
+      cpuCount: info.NCPU ?? 0,
+      localRoot: root.flatMap { FileManager.default.fileExists(atPath: $0.path) ? $0 : nil })
+  }
+
+  /// Whether the engine builds: a tiny build, from nothing, with the flags that layers are built with.
+  /// `docker version` and `docker ps` answer from an engine that is frozen.
+  ///
+  /// Nil if it does, else why not.
+  package func liveness(deadlineSeconds: Double = 30) async throws -> Failure? {
+    let folder = workFolder.appendingPathComponent("probe-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let archive = ContextArchive.withDockerfile(archive: nil, dockerfile: "FROM scratch\nCOPY . /\n")
+    let layout = folder.appendingPathComponent("layout")
+    let result = try await docker.run(
+      [
+        "buildx", "build", "--file", ContextArchive.dockerfileName, "--provenance=false", "--sbom=false",
+        "--progress", "plain", "--output", BuildxArguments.output(to: layout), "-",
+      ], input: .bytes(archive, then: nil), deadlineSeconds: deadlineSeconds)
+    if result.succeeded { return nil }
+    if case .stopped = result.ending {
+      return Failure(
+        .infrastructure, code: "engine-frozen", "a tiny build did not end within \(Int(deadlineSeconds)) s",
+        hint: "the engine's builder hangs, maybe on a registry; restart the engine")
+    }
+    if result.errorText.contains("exporter is not supported") { return Self.noContainerdStore }
+    return Failure(.infrastructure, code: "engine-error", "a tiny build failed: \(result.errorText)")
+  }
+
+  package static let noContainerdStore = Failure(
+    .infrastructure, code: "engine-unsuited", "the engine has no containerd image store, so it cannot export layers",
+    hint: #"set {"features": {"containerd-snapshotter": true}} in its daemon.json, or use a docker-container builder"#)
+
+  /// Free bytes where a folder of this machine is; nil if that cannot be known.
+  package static func freeBytes(at folder: URL?) -> Int64? {
+    guard let folder,
+      let attributes = try? FileManager.default.attributesOfFileSystem(forPath: folder.path)
+    else { return nil }
+    return (attributes[.systemFreeSize] as? NSNumber)?.int64Value
+  }
+
+  private func isLocal() async throws -> Bool {
+    if let host = docker.environment["DOCKER_HOST"] { return host.hasPrefix("unix://") }
+    let host = try await docker.output(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"])
+    return host.hasPrefix("unix://")
+  }
+
+  // MARK: Reading what it says
+
+  private struct Info: Decodable {
+    // Docker's own names.
+    var ServerVersion: String?
+    var Architecture: String?
+    var DriverStatus: [[String]]?
+    var DockerRootDir: String?
+    var NCPU: Int?
+    var ServerErrors: [String]?
+  }
+
+  /// `github.com/docker/buildx 0.13.1+ds1 0.13.1+ds1-3` → `0.13.1+ds1`
+  static func builderVersion(_ text: String) -> String {
+    let words = text.split(separator: " ")
+    return words.count > 1 ? String(words[1]) : text
+  }
+
+  /// Of `docker buildx inspect`, every node's `Platforms:` line; a `*` marks what a person set.
+  static func platforms(_ inspection: String) -> [Platform] {
+    var platforms: [Platform] = []
+    for line in inspection.split(separator: "\n") where line.hasPrefix("Platforms:") {
+      for word in line.dropFirst("Platforms:".count).split(separator: ",") {
+        let name = word.filter { $0 != "*" && !$0.isWhitespace }
+        if let platform = Platform(name), !platforms.contains(platform) { platforms.append(platform) }
+      }
+    }
+    return platforms
+  }
+
+  static func architecture(_ name: String) -> String {
+    Platform(os: "linux", architecture: name, platformVariant: nil)?.architecture ?? name
+  }
+}
