@@ -1,0 +1,183 @@
+import Catalog
+import Foundation
+package import Hummingbird
+import HTTPTypes
+import Logging
+import Model
+import NIOCore
+import Planner
+package import RecordStore
+
+/// The coordinator's HTTP API under `/api/v1`. It is a remote build service: nothing but `/healthz`
+/// answers without a token.
+package struct APIServer: Sendable {
+  let coordinator: Coordinator
+  let tokens: TokenTable
+  let maxBodyBytes: Int
+  let evidenceBells: EvidenceBells
+
+  package init(coordinator: Coordinator, tokens: TokenTable, maxBodyBytes: Int = 64 << 20) {
+    self.coordinator = coordinator
+    self.tokens = tokens
+    self.maxBodyBytes = maxBodyBytes
+    evidenceBells = EvidenceBells(coordinator: coordinator)
+  }
+
+  package func application(host: String, port: Int) -> some ApplicationProtocol {
+    let router = Router(context: APIContext.self)
+    router.add(middleware: ProblemMiddleware(logger: coordinator.logger))
+    router.get("/healthz") { _, _ in "ok\n" }
+    let api = router.group("/api/v1").add(middleware: TokenMiddleware(tokens: tokens))
+    api.post("/builds", use: submit)
+    api.get("/builds", use: builds)
+    api.get("/builds/{id}", use: build)
+    api.get("/jobs/{id}", use: job)
+    api.get("/jobs/{id}/log", use: log)
+    api.get("/records", use: records)
+    api.get("/dead-letters") { _, _ in try JSONReply(await coordinator.store.deadLetters(limit: 200)) }
+    api.get("/executors") { _, _ in try JSONReply(await coordinator.store.executors()) }
+    var application = Application(
+      router: router,
+      configuration: ApplicationConfiguration(address: .hostname(host, port: port), serverName: "kiln"),
+      logger: coordinator.logger)
+    application.addServices(evidenceBells)
+    return application
+  }
+
+  // MARK: Builds
+
+  /// Body: the catalog as a tar. Query: `product` (repeated), `priority`, `retryFailed`, `revision`.
+  /// Header `Idempotency-Key`: the same key from the same principal is the same build.
+  @Sendable private func submit(_ request: Request, _ context: APIContext) async throws -> JSONReply {
+    guard let key = request.headers.idempotencyKey, (1...200).contains(key.utf8.count) else {
+      throw Problem(.badRequest, "the header Idempotency-Key is missing", hint: "send any text that is new for each build")
+    }
+    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > maxBodyBytes { throw tooLarge }
+    let body: ByteBuffer
+    do {
+      body = try await request.body.collect(upTo: maxBodyBytes)
+    } catch is NIOTooManyBytesError {
+      throw tooLarge
+    }
+    let tree = try CatalogTree(tar: Data(body.readableBytesView), maxBytes: maxBodyBytes)
+    let catalog = try Catalog.load(tree)
+    let query = request.uri.queryParameters
+    let work = try Planner.plan(
+      catalog: catalog, lock: try Lock.load(tree), request: PlanRequest(products: query.getAll("product").map { String($0) }),
+      catalogRevision: query.get("revision"))
+    let (accepted, forecast) = try await coordinator.submit(
+      work,
+      Coordinator.Request(
+        principal: context.principal, idempotencyKey: key, priority: query.get("priority", as: Int.self) ?? 0,
+        retryFailed: query.get("retryFailed") == "true"))
+    coordinator.logger.info("build accepted", metadata: ["build": "\(accepted.id)", "principal": "\(context.principal)"])
+    return try JSONReply(
+      SubmitReply(
+        build: accepted, layersToBuild: forecast.layersToBuild.count, cells: work.plan.cells.count,
+        cellsReused: forecast.reusedCells.count),
+      status: accepted.isNew ? .created : .ok)
+  }
+
+  private var tooLarge: Problem {
+    Problem(
+      .contentTooLarge, "the catalog is larger than \(maxBodyBytes) bytes",
+      hint: "keep large files out of the catalog, or raise the coordinator's --max-body-bytes")
+  }
+
+  @Sendable private func builds(_ request: Request, _ context: APIContext) async throws -> JSONReply {
+    let (limit, cursor) = try page(request)
+    let before = try cursor.map { text in
+      guard let before = Int64(text) else { throw Problem(.badRequest, "the cursor '\(text)' is not one of ours") }
+      return before
+    }
+    let items = try await coordinator.store.builds(limit: limit, before: before)
+    return try JSONReply(Page(items: items, next: items.count == limit ? items.last.map { "\($0.sequence)" } : nil))
+  }
+
+  /// With `?unless=STATE&seconds=N` the answer waits, at most N seconds, until the build's progress is
+  /// another than the one that `unless` names (the `ETag` of an earlier answer).
+  @Sendable private func build(_ request: Request, _ context: APIContext) async throws -> JSONReply {
+    let id = BuildID(text: try context.parameters.require("id"))
+    let query = request.uri.queryParameters
+    let seconds = min(max(query.get("seconds", as: Double.self) ?? 0, 0), 60)
+    let seen = query.get("unless")
+    let until = coordinator.effects.time.monotonicSeconds() + seconds
+    let bell = Bell()
+    let ticket = evidenceBells.add(bell, topic: "work")
+    defer { evidenceBells.remove(ticket) }
+    while true {
+      guard let detail = try await coordinator.store.build(id) else {
+        throw Problem(.notFound, "there is no build \(id)", hint: "'kiln status' lists them")
+      }
+      let reply = try JSONReply(detail)
+      let left = until - coordinator.effects.time.monotonicSeconds()
+      guard reply.tag == seen, left > 0, !detail.summary.state.isSettled else { return reply }
+      await bell.wait(seconds: left, time: coordinator.effects.time)
+    }
+  }
+
+  // MARK: Jobs
+
+  @Sendable private func job(_ request: Request, _ context: APIContext) async throws -> JSONReply {
+    let id = JobID(text: try context.parameters.require("id"))
+    guard let job = try await coordinator.store.job(id) else { throw Problem(.notFound, "there is no job \(id)") }
+    return try JSONReply(job)
+  }
+
+  /// The log as text. With `?follow=true` it goes on until the job's state is final; `?attempt=N`
+  /// shows an earlier attempt.
+  @Sendable private func log(_ request: Request, _ context: APIContext) async throws -> Response {
+    let id = JobID(text: try context.parameters.require("id"))
+    guard try await coordinator.store.job(id) != nil else { throw Problem(.notFound, "there is no job \(id)") }
+    let query = request.uri.queryParameters
+    let reader = LogReader(
+      store: coordinator.store, job: id, attempt: query.get("attempt", as: Int.self),
+      follow: query.get("follow") == "true")
+    let bells = evidenceBells, time = coordinator.effects.time
+    return Response(
+      status: .ok, headers: [.contentType: "text/plain; charset=utf-8"],
+      body: ResponseBody { writer in
+        let bell = Bell()
+        let ticket = bells.add(bell, topic: "evidence:\(id)")
+        defer { bells.remove(ticket) }
+        try await reader.read { bytes in
+          try await writer.write(ByteBuffer(bytes: bytes))
+        } pause: {
+          await bell.wait(seconds: 5, time: time)
+        }
+        try await writer.finish(nil)
+      })
+  }
+
+  @Sendable private func records(_ request: Request, _ context: APIContext) async throws -> JSONReply {
+    let (limit, cursor) = try page(request)
+    let query = request.uri.queryParameters
+    let platform = try query.get("platform").map { text in
+      guard let platform = Platform(text) else { throw Problem(.badRequest, "'\(text)' is not a platform") }
+      return platform
+    }
+    let items = try await coordinator.store.records(
+      RecordFilter(product: query.get("product"), platform: platform), limit: limit, after: cursor)
+    return try JSONReply(Page(items: items, next: items.count == limit ? items.last?.id : nil))
+  }
+
+  private func page(_ request: Request) throws -> (limit: Int, cursor: String?) {
+    let query = request.uri.queryParameters
+    let limit = query.get("limit", as: Int.self) ?? 50
+    guard (1...500).contains(limit) else { throw Problem(.badRequest, "limit must be from 1 to 500") }
+    return (limit, query.get("cursor"))
+  }
+}
+
+package struct SubmitReply: Codable, Sendable {
+  package var build: AcceptedBuild
+  package var layersToBuild: Int
+  package var cells: Int
+  package var cellsReused: Int
+}
+
+package struct Page<Item: Codable & Sendable>: Codable, Sendable {
+  package var items: [Item]
+  /// Pass it as `cursor` for what comes next; nil at the end.
+  package var next: String?
+}

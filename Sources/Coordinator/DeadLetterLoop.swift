@@ -1,0 +1,46 @@
+import Foundation
+import JobQueue
+import Logging
+import Model
+import RecordStore
+import ServiceLifecycle
+
+/// Brings what arrives in a pool's dead-letter queue into the store, bytes kept, then acknowledges.
+struct DeadLetterLoop: Service {
+  let coordinator: Coordinator
+  let pool: PoolName
+
+  func run() async throws {
+    try await cancelWhenGracefulShutdown {
+      while !Task.isCancelled {
+        do {
+          let slot = try await coordinator.queue.openDeadLetters(of: pool)
+          while let delivery = try await slot.next() { try await keep(delivery, slot) }
+          await slot.close()
+          return
+        } catch is CancellationError {
+          return
+        } catch {
+          coordinator.logger.warning("dead letters interrupted", metadata: ["pool": "\(pool)", "error": "\(error)"])
+          try await coordinator.effects.time.sleep(seconds: 1)
+        }
+      }
+    }
+  }
+
+  private func keep(_ delivery: Delivery, _ slot: any JobSlot) async throws {
+    let bytes = Data(delivery.body)
+    let identifier: String
+    if let letter = try? JSONDecoder().decode(DeadLetterMessage.self, from: bytes) {
+      identifier = letter.identifier
+    } else {
+      // The same bytes are the same letter, however often they come.
+      identifier = "bytes:\(Digest(of: bytes).hex)"
+      coordinator.logger.error("dead letter", metadata: ["pool": "\(pool)", "letter": "\(identifier)"])
+    }
+    try await coordinator.effects.failpoints.reach(.deadLetterBeforeStore)
+    try await coordinator.store.storeDeadLetter(delivery.body, pool: pool, identifier: identifier)
+    try await coordinator.effects.failpoints.reach(.deadLetterBeforeAcknowledge)
+    try await slot.acknowledge(delivery)
+  }
+}

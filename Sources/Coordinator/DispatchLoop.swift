@@ -1,0 +1,131 @@
+import JobQueue
+import Logging
+import Model
+import RecordStore
+import ServiceLifecycle
+
+/// From ready to queued: takes ready jobs into each pool's window, publishes them with confirms, and
+/// watches leases, delays and ghosts. Sleeps until the store says that there is work, or until the
+/// next deadline.
+struct DispatchLoop: Service {
+  let coordinator: Coordinator
+  let bell: Bell
+
+  private var store: any RecordStore { coordinator.store }
+
+  func run() async throws {
+    try await cancelWhenGracefulShutdown {
+      try await prepareQueues()
+      var emptyLooks: [PoolName: Int] = [:]
+      while !Task.isCancelled {
+        let pause = try await pass(&emptyLooks)
+        await bell.wait(seconds: pause, time: coordinator.effects.time)
+      }
+    }
+  }
+
+  private func prepareQueues() async throws {
+    while !Task.isCancelled {
+      do {
+        return try await coordinator.queue.prepare(coordinator.pools.map(\.name))
+      } catch let error as QueueError where error.code == .unavailable {
+        coordinator.logger.warning("broker out of reach", metadata: ["error": "\(error)"])
+        try await coordinator.effects.time.sleep(seconds: coordinator.settings.publishRetrySeconds)
+      }
+    }
+  }
+
+  /// One round. Returns how long nothing is to be done unless somebody rings. What goes wrong is
+  /// logged and tried again in the next round: the store still has everything.
+  private func pass(_ emptyLooks: inout [PoolName: Int]) async throws -> Double {
+    do {
+      _ = try await store.releaseDue()
+      try await reap()
+      for pool in coordinator.pools {
+        try await dispatch(pool.name)
+        try await lookForGhosts(pool.name, &emptyLooks)
+      }
+      let next = try await store.secondsToNextDeadline() ?? coordinator.settings.idleSeconds
+      return min(max(next, 0.01), coordinator.settings.idleSeconds)
+    } catch is CancellationError {
+      return 0
+    } catch {
+      coordinator.logger.warning("dispatch interrupted", metadata: ["error": "\(error)"])
+      return 1
+    }
+  }
+
+  private func dispatch(_ pool: PoolName) async throws {
+    let settings = coordinator.settings
+    while true {
+      let messages = try await store.takeReady(
+        pool: pool, extra: settings.windowExtra, publishLeaseSeconds: settings.publishLeaseSeconds)
+      guard !messages.isEmpty else { return }
+      try await coordinator.effects.failpoints.reach(.publishAfterTake)
+      let outcomes: [JobMessage: PublishOutcome]
+      do {
+        outcomes = try await coordinator.queue.publish(
+          messages, to: pool, deadlineSeconds: settings.publishLeaseSeconds)
+      } catch let error as QueueError {
+        try await store.publishFailed(
+          messages, pool: pool, reason: error.message, retrySeconds: settings.publishRetrySeconds)
+        coordinator.logger.warning("not published", metadata: ["pool": "\(pool)", "error": "\(error)"])
+        return
+      }
+      try await coordinator.effects.failpoints.reach(.publishAfterConfirm)
+      let confirmed = messages.filter { outcomes[$0] == .confirmed }
+      if !confirmed.isEmpty { try await store.markQueued(confirmed) }
+      try await coordinator.effects.failpoints.reach(.publishAfterMark)
+      let returned = messages.compactMap { message -> (JobMessage, String)? in
+        if case .returned(let reason)? = outcomes[message] { (message, reason) } else { nil }
+      }
+      // Unknown fates wait for their publish lease to end.
+      if let reason = returned.first?.1 {
+        try await store.publishFailed(
+          returned.map(\.0), pool: pool, reason: reason, retrySeconds: settings.publishRetrySeconds)
+        coordinator.logger.warning("no queue", metadata: ["pool": "\(pool)", "reason": "\(reason)"])
+        try await coordinator.queue.prepare([pool])
+      }
+      if confirmed.count < messages.count { return }
+    }
+  }
+
+  /// A queue that was purged or deleted heals by itself: what it should hold is published again.
+  private func lookForGhosts(_ pool: PoolName, _ emptyLooks: inout [PoolName: Int]) async throws {
+    guard try await store.queuedCount(pool: pool) > 0 else {
+      emptyLooks[pool] = 0
+      return
+    }
+    do {
+      let depth = try await coordinator.queue.depth(of: pool)
+      emptyLooks[pool] = depth.ready == 0 ? (emptyLooks[pool] ?? 0) + 1 : 0
+    } catch let error as QueueError {
+      coordinator.logger.warning("queue not readable", metadata: ["pool": "\(pool)", "error": "\(error)"])
+      emptyLooks[pool] = (emptyLooks[pool] ?? 0) + 1
+      if error.code != .unavailable { try await coordinator.queue.prepare([pool]) }
+    }
+    guard emptyLooks[pool] ?? 0 >= 2 else { return }
+    let revived = try await store.reviveGhosts(pool: pool, olderThanSeconds: coordinator.settings.ghostSeconds)
+    if revived > 0 {
+      coordinator.logger.notice("queued jobs made ready again", metadata: ["pool": "\(pool)", "count": "\(revived)"])
+    }
+    emptyLooks[pool] = 0
+  }
+
+  private func reap() async throws {
+    for lease in try await store.expiredLeases(limit: 100) {
+      let policy = coordinator.pools.first { $0.name == lease.pool }?.retries ?? RetryPolicy()
+      let failure = Failure(
+        .infrastructure, code: "lease-out",
+        "executor \(lease.executor) did not renew its lease on attempt \(lease.fence.attempt)",
+        hint: "the executor or its way to the store is gone; see 'kiln executors'")
+      let decision = policy.decide(
+        .infrastructure, attempt: lease.failures + 1, fraction: coordinator.effects.random.fraction())
+      try await coordinator.effects.failpoints.reach(.reapBeforeApply)
+      if try await store.expire(lease, failure: failure, decision: decision) {
+        coordinator.logger.warning(
+          "lease out", metadata: ["job": "\(lease.fence.job)", "executor": "\(lease.executor)"])
+      }
+    }
+  }
+}

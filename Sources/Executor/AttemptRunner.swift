@@ -1,0 +1,131 @@
+import Foundation
+import Logging
+import Model
+import RecordStore
+import Registry
+
+/// Sees one delivered job through: claim, work under a lease, and how it ended, written with the fence.
+///
+/// Returns when the store knows the end, so that the delivery may be acknowledged. Throws only
+/// `CancellationError`, after the job was given back.
+struct AttemptRunner {
+  let executor: Executor
+
+  private var time: any TimeSource { executor.effects.time }
+
+  func run(_ job: JobID) async throws {
+    try await executor.effects.failpoints.reach(.attemptBeforeClaim)
+    let nonce = executor.effects.identifier()
+    let sent = time.monotonicSeconds()
+    let outcome = try await persist {
+      try await executor.store.claim(
+        job, executor: executor.name, nonce: nonce, leaseSeconds: executor.settings.leaseSeconds)
+    }
+    try await executor.effects.failpoints.reach(.attemptAfterClaim)
+    switch outcome {
+    case .refused(let reason):
+      executor.logger.debug("delivery dropped", metadata: ["job": "\(job)", "reason": "\(reason)"])
+    case .granted(let claim):
+      try await work(claim, leaseFrom: sent)
+    }
+  }
+
+  private func work(_ claim: Claim, leaseFrom: Double) async throws {
+    let log = logger(claim)
+    log.info("attempt started", metadata: ["title": "\(claim.spec.title)"])
+    let evidence = EvidenceWriter(executor: executor, fence: claim.fence)
+    let lease = LeaseKeeper(executor: executor, fence: claim.fence, validFrom: leaseFrom)
+    let end = await withTaskGroup(of: AttemptEnd?.self) { group in
+      group.addTask { await Self.end { try await JobWork(executor: executor, claim: claim, evidence: evidence).run() } }
+      group.addTask { await lease.keep() }
+      group.addTask { await evidence.flushForever() }
+      // The work's end or the lease's, whichever comes first; the flusher has none.
+      var end: AttemptEnd?
+      while end == nil, let next = await group.next() { end = next }
+      group.cancelAll()
+      await group.waitForAll()
+      return end ?? .cancelled
+    }
+    await evidence.finish()
+    try await write(end, claim, log)
+  }
+
+  /// What work came to, as a value.
+  private static func end(_ body: () async throws -> AttemptEnd) async -> AttemptEnd {
+    do {
+      return try await body()
+    } catch is CancellationError {
+      return .cancelled
+    } catch let failure as Failure {
+      return failure.code == "parent-lost" ? .parentLost(failure) : .failed(failure, record: nil)
+    } catch let error as StaleFence {
+      return .leaseLost("\(error)")
+    } catch {
+      return .failed(Failure(.infrastructure, code: "unexpected", "\(error)"), record: nil)
+    }
+  }
+
+  private func write(_ end: AttemptEnd, _ claim: Claim, _ log: Logger) async throws {
+    let store = executor.store, fence = claim.fence
+    try await executor.effects.failpoints.reach(.attemptBeforeCommit)
+    do {
+      switch end {
+      case .layer(let result):
+        try await persist { try await store.completeLayer(result, fence: fence) }
+        log.info("layer built", metadata: ["image": "\(result.image)"])
+      case .cell(let record):
+        try await persist { try await store.completeCell(record, fence: fence) }
+        log.info("cell passed", metadata: ["image": "\(record.image)"])
+      case .parentLost(let failure):
+        log.warning("parent lost", metadata: ["error": "\(failure)"])
+        try await persist { try await store.parentLost(fence) }
+      case .failed(let failure, let record):
+        let decision = executor.pool.retries.decide(
+          failure.failureClass, attempt: claim.failures + 1, fraction: executor.effects.random.fraction())
+        log.warning("attempt failed", metadata: ["error": "\(failure)", "next": "\(decision)"])
+        try await persist { try await store.fail(failure, decision: decision, record: record, fence: fence) }
+      case .cancelled:
+        log.notice("given back")
+        try await persist { try await store.giveBack(fence, reason: "executor \(executor.name) is stopping") }
+      case .leaseLost(let reason):
+        log.warning("attempt abandoned", metadata: ["reason": "\(reason)"])
+      }
+    } catch let error as StaleFence {
+      log.warning("stale", metadata: ["error": "\(error)"])
+    }
+    try await executor.effects.failpoints.reach(.attemptAfterCommit)
+    if case .cancelled = end { throw CancellationError() }
+  }
+
+  /// Repeats what is idempotent until the store answers. A stopping executor still writes how its
+  /// attempt ended, but does not wait for a store that is away: the lease will tell.
+  private func persist<Value: Sendable>(_ body: @Sendable () async throws -> Value) async throws -> Value {
+    while true {
+      do {
+        return try await body()
+      } catch let error as StoreError where error.code == .unavailable || error.code == .conflict {
+        executor.logger.warning("store out of reach", metadata: ["error": "\(error)"])
+        try await time.sleep(seconds: executor.settings.retrySeconds)
+      }
+    }
+  }
+
+  private func logger(_ claim: Claim) -> Logger {
+    var log = executor.logger
+    log[metadataKey: "job"] = "\(claim.fence.job)"
+    log[metadataKey: "attempt"] = "\(claim.fence.attempt)"
+    return log
+  }
+}
+
+/// How an attempt ended.
+enum AttemptEnd: Sendable {
+  case layer(LayerResult)
+  case cell(CompatibilityRecord)
+  case parentLost(Failure)
+  case failed(Failure, record: CompatibilityRecord?)
+  /// The executor stops.
+  case cancelled
+  /// The job is somebody else's now, or was cancelled: nothing is written.
+  case leaseLost(String)
+}

@@ -1,0 +1,60 @@
+package import Foundation
+package import JobQueue
+package import Logging
+package import Model
+package import RecordStore
+package import Registry
+
+/// What every part of an executor works with. It holds nothing that matters but the build in hand.
+package struct Executor: Sendable {
+  package var name: ExecutorName
+  package var pool: Pool
+  package var host: HostFacts
+  package var store: any AttemptStore
+  package var queue: any JobQueue
+  package var images: any ImageStore
+  package var builder: any LayerBuilder
+  package var tester: any CellTester
+  /// Attempts' folders are made and removed in here.
+  package var workFolder: URL
+  /// Files with secrets' values, by id.
+  package var secretFiles: [String: URL]
+  package var effects: Effects
+  package var logger: Logger
+  package var settings: ExecutorSettings
+
+  package init(
+    name: ExecutorName, pool: Pool, host: HostFacts, store: any AttemptStore, queue: any JobQueue,
+    images: any ImageStore, builder: any LayerBuilder, tester: any CellTester, workFolder: URL,
+    secretFiles: [String: URL] = [:], effects: Effects, logger: Logger, settings: ExecutorSettings = ExecutorSettings()
+  ) {
+    self.name = name
+    self.pool = pool
+    self.host = host
+    self.store = store
+    self.queue = queue
+    self.images = images
+    self.builder = builder
+    self.tester = tester
+    self.workFolder = workFolder
+    self.secretFiles = secretFiles
+    self.effects = effects
+    self.logger = logger
+    self.settings = settings
+  }
+}
+
+package struct ExecutorSettings: Sendable {
+  package var leaseSeconds: Double = 30
+  /// Heartbeats come this often; a third of the lease, so that two may be lost.
+  package var heartbeatSeconds: Double = 10
+  /// The attempt ends itself this long before its lease does, as its own clock counts.
+  package var leaseMarginSeconds: Double = 5
+  /// Log is written out at least this often while it comes.
+  package var flushSeconds: Double = 0.5
+  package var announceSeconds: Double = 20
+  /// Between tries while the store or the queue is out of reach.
+  package var retrySeconds: Double = 1
+
+  package init() {}
+}

@@ -1,0 +1,70 @@
+import Foundation
+import JobQueue
+import Logging
+import Model
+import RecordStore
+import ServiceLifecycle
+
+/// The daemon on a build host: one task per slot, and one that keeps the executor known.
+///
+/// On graceful shutdown nothing new is taken; a job in hand is given back without burning an attempt.
+package struct ExecutorService: Service {
+  let executor: Executor
+
+  package init(_ executor: Executor) { self.executor = executor }
+
+  package func run() async throws {
+    try await cancelWhenGracefulShutdown {
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { try await announceForever() }
+        for _ in 0..<executor.pool.slots { group.addTask { try await serve() } }
+        // The first to end ends all: either everything was cancelled or something cannot go on.
+        defer { group.cancelAll() }
+        try await group.next()
+      }
+    }
+  }
+
+  private func announceForever() async throws {
+    while !Task.isCancelled {
+      do {
+        try await executor.store.announce(
+          executor.name, pool: executor.pool.name, slots: executor.pool.slots, host: executor.host)
+      } catch let error as StoreError where error.code == .unavailable || error.code == .conflict {
+        executor.logger.warning("store out of reach", metadata: ["error": "\(error)"])
+      }
+      try await executor.effects.time.sleep(seconds: executor.settings.announceSeconds)
+    }
+  }
+
+  /// One slot: takes a delivery, sees the job through, acknowledges; never two at once.
+  private func serve() async throws {
+    while !Task.isCancelled {
+      do {
+        let slot = try await executor.queue.openSlot(on: executor.pool.name)
+        try await serve(slot)
+        await slot.close()
+        return
+      } catch let error as QueueError where error.code != .refused {
+        executor.logger.warning("queue out of reach", metadata: ["error": "\(error)"])
+        try await executor.effects.time.sleep(seconds: executor.settings.retrySeconds)
+      }
+    }
+  }
+
+  private func serve(_ slot: any JobSlot) async throws {
+    while let delivery = try await slot.next() {
+      guard let message = try? JSONDecoder().decode(JobMessage.self, from: Data(delivery.body)),
+        message.v <= JobMessage.currentVersion
+      else {
+        executor.logger.error("a message that is no job", metadata: ["bytes": "\(delivery.body.count)"])
+        try await slot.reject(delivery)
+        continue
+      }
+      try await AttemptRunner(executor: executor).run(message.job)
+      // Only now: the store knows how it ended.
+      try await slot.acknowledge(delivery)
+      try await executor.effects.failpoints.reach(.attemptAfterAcknowledge)
+    }
+  }
+}
