@@ -19,7 +19,9 @@ package struct BuildProgress: Sendable {
     /// The end of what it printed.
     package var tail: [UInt8] = []
     fileprivate var line: [UInt8] = []
-    fileprivate var announced = false
+    /// For people, in the order of first starts; 0 until then.
+    fileprivate var number = 0
+    fileprivate var isTold = false
 
     package var isRunning: Bool { started != nil && completed == nil }
     package var timing: StepTiming { StepTiming(name: name, seconds: seconds, cached: cached) }
@@ -38,6 +40,7 @@ package struct BuildProgress: Sendable {
   /// The builder dropped output of a step (its limits on size and speed).
   package private(set) var isClipped = false
   private var indexes: [String: Int] = [:]
+  private var lastNumber = 0
 
   package init() {}
 
@@ -64,21 +67,18 @@ package struct BuildProgress: Sendable {
       if let error = vertex.error { steps[index].error = error }
       return
     }
-    if !steps[index].announced {
-      steps[index].announced = true
-      outputs.append(.log(line(index, steps[index].name)))
-    }
+    if steps[index].number == 0 { outputs.append(.log(line(index, steps[index].name))) }
     // A cached step may say so in any of its updates, not only in the last.
     if vertex.cached == true { steps[index].cached = true }
     if let error = vertex.error, !Self.isEcho(error) || steps[index].error == nil { steps[index].error = error }
-    let wasCompleted = steps[index].completed != nil
     steps[index].started = started
     steps[index].completed = Self.date(vertex.completed)
     guard let completed = steps[index].completed else { return }
     // The same vertex may run in several spans: metadata first, content when it is needed.
     steps[index].seconds += max(0, completed.timeIntervalSince(started))
     flushLine(index, &outputs)
-    if wasCompleted { return }
+    if steps[index].isTold { return }
+    steps[index].isTold = true
     if let error = vertex.error {
       outputs.append(.log(line(index, "ERROR: \(error)")))
     } else if steps[index].cached {
@@ -111,10 +111,18 @@ package struct BuildProgress: Sendable {
     guard !bytes.isEmpty else { return }
     steps[index].line.removeAll(keepingCapacity: true)
     if bytes.last != UInt8(ascii: "\n") { bytes.append(UInt8(ascii: "\n")) }
-    outputs.append(.log(Array("#\(index + 1) ".utf8) + bytes))
+    outputs.append(.log(Array("#\(number(of: index)) ".utf8) + bytes))
   }
 
-  private func line(_ index: Int, _ text: String) -> [UInt8] { Array("#\(index + 1) \(text)\n".utf8) }
+  private mutating func line(_ index: Int, _ text: String) -> [UInt8] { Array("#\(number(of: index)) \(text)\n".utf8) }
+
+  private mutating func number(of index: Int) -> Int {
+    if steps[index].number == 0 {
+      lastNumber += 1
+      steps[index].number = lastNumber
+    }
+    return steps[index].number
+  }
 
   private mutating func index(of digest: String) -> Int {
     if let index = indexes[digest] { return index }
