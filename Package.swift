@@ -17,6 +17,7 @@ let grdb = product("GRDB", "GRDB.swift")
 let hummingbird = product("Hummingbird", "hummingbird")
 let lifecycle = product("ServiceLifecycle", "swift-service-lifecycle")
 let logging = product("Logging", "swift-log")
+let unixSignals = product("UnixSignals", "swift-service-lifecycle")
 let subprocess = product("Subprocess", "swift-subprocess")
 let yams = product("Yams", "Yams")
 
@@ -86,7 +87,7 @@ let package = Package(
       dependencies: [
         "Model", "Catalog", "Planner", "JobQueue", "JobQueueAMQP", "RecordStore", "RecordStorePostgres",
         "RecordStoreSQLite", "HTTPClient", "Registry", "KilnCoordinator", "KilnExecutor", argumentParser, lifecycle,
-        logging,
+        unixSignals, logging,
       ],
       path: "Sources/Kiln", swiftSettings: settings),
 

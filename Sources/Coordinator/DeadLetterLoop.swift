@@ -11,7 +11,7 @@ struct DeadLetterLoop: Service {
   let pool: PoolName
 
   func run() async throws {
-    try await cancelWhenGracefulShutdown {
+    await cancelWhenGracefulShutdown {
       while !Task.isCancelled {
         do {
           let slot = try await coordinator.queue.openDeadLetters(of: pool)
@@ -22,7 +22,7 @@ struct DeadLetterLoop: Service {
           return
         } catch {
           coordinator.logger.warning("dead letters interrupted", metadata: ["pool": "\(pool)", "error": "\(error)"])
-          try await coordinator.effects.time.sleep(seconds: 1)
+          try? await coordinator.effects.time.sleep(seconds: 1)
         }
       }
     }

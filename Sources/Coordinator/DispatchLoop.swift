@@ -15,10 +15,10 @@ struct DispatchLoop: Service {
 
   func run() async throws {
     try await cancelWhenGracefulShutdown {
-      try await prepareQueues()
+      do { try await prepareQueues() } catch is CancellationError { return }
       var emptyLooks: [PoolName: Int] = [:]
       while !Task.isCancelled {
-        let pause = try await pass(&emptyLooks)
+        let pause = await pass(&emptyLooks)
         await bell.wait(seconds: pause, time: coordinator.effects.time)
       }
     }
@@ -37,7 +37,7 @@ struct DispatchLoop: Service {
 
   /// One round. Returns how long nothing is to be done unless somebody rings. What goes wrong is
   /// logged and tried again in the next round: the store still has everything.
-  private func pass(_ emptyLooks: inout [PoolName: Int]) async throws -> Double {
+  private func pass(_ emptyLooks: inout [PoolName: Int]) async -> Double {
     do {
       _ = try await store.releaseDue()
       try await reap()

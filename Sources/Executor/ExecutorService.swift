@@ -15,12 +15,16 @@ package struct ExecutorService: Service {
 
   package func run() async throws {
     try await cancelWhenGracefulShutdown {
-      try await withThrowingTaskGroup(of: Void.self) { group in
-        group.addTask { try await announceForever() }
-        for _ in 0..<executor.pool.slots { group.addTask { try await serve() } }
-        // The first to end ends all: either everything was cancelled or something cannot go on.
-        defer { group.cancelAll() }
-        try await group.next()
+      do {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          group.addTask { try await announceForever() }
+          for _ in 0..<executor.pool.slots { group.addTask { try await serve() } }
+          // The first to end ends all: either everything was cancelled or something cannot go on.
+          defer { group.cancelAll() }
+          try await group.next()
+        }
+      } catch is CancellationError {
+        // Told to stop: every job in hand was given back.
       }
     }
   }

@@ -1,0 +1,164 @@
+import ArgumentParser
+import Catalog
+import Foundation
+import KilnCoordinator
+import Model
+import RecordStore
+import RecordStoreSQLite
+
+struct SubmitCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "submit", abstract: "Hand products to a coordinator; durable when it answers.")
+  @OptionGroup var catalog: CatalogOptions
+  @ArgumentParser.Argument(help: "Products by name (default: all).") var products: [String] = []
+  @OptionGroup var client: ClientOptions
+  @OptionGroup var output: OutputOptions
+  @Flag(help: "Show progress and end when the build does, with exit code 1 if it failed.") var wait = false
+  @Option(help: "Higher goes first.") var priority = 0
+  @Flag(help: "Try failed layers again at once.") var retryFailed = false
+  @Option(help: "The same key is the same build, however often it is sent (default: a new one).") var key: String?
+
+  func run() async throws {
+    let loaded = try catalog.load()
+    let coordinator = try client.client()
+    let reply = try await coordinator.submit(
+      loaded.tree.tar(), products: products, priority: priority, retryFailed: retryFailed,
+      revision: await GitRevision.clean(loaded.folder), key: key ?? Effects.system().identifier())
+    if !output.json || !wait {
+      if output.json { try Output.json(reply) } else {
+        Output.write(
+          "build \(reply.build.id)\(reply.build.isNew ? "" : " (submitted before)"): \(reply.layersToBuild) layers to build, "
+            + "\(reply.cells) cells, \(reply.cellsReused) reused\n")
+      }
+    }
+    guard wait else { return }
+    var progress = Progress()
+    var tag: String?
+    while true {
+      let (detail, next) = try await coordinator.build(reply.build.id, unless: tag)
+      tag = next
+      if !output.json { progress.show(detail) }
+      guard detail.summary.state.isSettled else { continue }
+      if output.json { try Output.json(detail) }
+      if detail.summary.state != .passed { throw ExitCode(Exit.workFailed) }
+      return
+    }
+  }
+}
+
+/// The commands that read: from a coordinator where one is named, else from this machine's own store.
+struct ReaderOptions: ParsableArguments {
+  @OptionGroup var catalog: CatalogOptions
+  @OptionGroup var client: ClientOptions
+
+  var isRemote: Bool { client.address != nil || Environment.value("KILN_COORDINATOR") != nil }
+
+  func local() async throws -> SQLRecordStore<SQLiteEngine> {
+    let file = Embedded.folder(for: try catalog.folder()).appendingPathComponent("store.sqlite")
+    guard FileManager.default.fileExists(atPath: file.path) else {
+      throw ValidationError("nothing was built here yet, and no coordinator is named (--coordinator, KILN_COORDINATOR)")
+    }
+    return SQLRecordStore(engine: try SQLiteEngine(path: file.path, time: SystemTime()), effects: .system())
+  }
+}
+
+struct StatusCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "status", abstract: "Builds, or one build in full.")
+  @ArgumentParser.Argument(help: "A build.") var build: String?
+  @OptionGroup var reader: ReaderOptions
+  @OptionGroup var output: OutputOptions
+
+  func run() async throws {
+    guard let build else { return try await list() }
+    let id = BuildID(text: build)
+    let detail: BuildDetail
+    if reader.isRemote {
+      detail = try await reader.client.client().build(id, unless: nil).0
+    } else {
+      guard let found = try await reader.local().build(id) else { throw ValidationError("there is no build \(id)") }
+      detail = found
+    }
+    if output.json { return try Output.json(detail) }
+    var progress = Progress(isTerminal: false)
+    progress.show(detail)
+    for index in detail.published {
+      Output.write("image  \(index.repository):\(index.tags.joined(separator: ",")) \(index.digest)\n")
+    }
+  }
+
+  private func list() async throws {
+    let builds: [BuildSummary] =
+      reader.isRemote
+      ? try await reader.client.client().get("/builds", as: Page<BuildSummary>.self).items
+      : try await reader.local().builds(limit: 50, before: nil)
+    if output.json { return try Output.json(builds) }
+    var table = Table("BUILD", "STATE", "PRODUCTS", "BY", "SUBMITTED", "PROBLEM")
+    for build in builds {
+      table.add(
+        build.id.text, build.state.rawValue, build.products.joined(separator: ","), build.principal.text,
+        Output.time(build.createdAt.milliseconds), build.problem ?? "")
+    }
+    Output.write(table.text)
+  }
+}
+
+struct LogsCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "logs", abstract: "A job's log, while it runs or after.")
+  @ArgumentParser.Argument(help: "A job.") var job: String
+  @Flag(name: .shortAndLong, help: "Go on until the job has ended.") var follow = false
+  @Option(help: "An earlier attempt.") var attempt: Int?
+  @OptionGroup var reader: ReaderOptions
+
+  func run() async throws {
+    let id = JobID(text: job)
+    if reader.isRemote {
+      return try await reader.client.client().log(id, attempt: attempt, follow: follow) {
+        FileHandle.standardOutput.write($0)
+      }
+    }
+    let store = try await reader.local()
+    guard try await store.job(id) != nil else { throw ValidationError("there is no job \(id)") }
+    // Whoever holds this machine's store has no other process writing to it: nothing to follow.
+    try await LogReader(store: store, job: id, attempt: attempt, follow: false)
+      .read(write: { FileHandle.standardOutput.write(Data($0)) }, pause: {})
+  }
+}
+
+struct RecordsCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "records", abstract: "What was combined, on what, tested how, and whether it passed.")
+  @Option(help: "Only this product's.") var product: String?
+  @Option(help: "Only this platform's.") var platform: String?
+  @Option(help: "At most so many.") var limit = 50
+  @OptionGroup var reader: ReaderOptions
+  @OptionGroup var output: OutputOptions
+
+  func run() async throws {
+    guard (1...500).contains(limit) else { throw ValidationError("--limit must be from 1 to 500") }
+    let wanted = try platform.map { text in
+      guard let platform = Platform(text) else { throw ValidationError("'\(text)' is not a platform") }
+      return platform
+    }
+    let records: [StoredRecord]
+    if reader.isRemote {
+      var query = ["limit": "\(limit)"]
+      query["product"] = product
+      query["platform"] = wanted?.description
+      records = try await reader.client.client().get("/records", query, as: Page<StoredRecord>.self).items
+    } else {
+      records = try await reader.local().records(
+        RecordFilter(product: product, platform: wanted), limit: limit, after: nil)
+    }
+    if output.json { return try Output.json(records) }
+    var table = Table("PRODUCT", "VERSION", "VARIANT", "PLATFORM", "VERDICT", "TESTS", "FRAGMENTS", "IMAGE", "FINISHED")
+    for stored in records {
+      let record = stored.record
+      table.add(
+        record.product, record.productVersion, record.variant, record.target.platform.description,
+        record.verdict.rawValue, "\(record.tests.filter(\.passed).count)/\(record.tests.count)",
+        record.fragments.map(\.description).joined(separator: " "), record.image.short,
+        Output.time(record.finishedAt.milliseconds))
+    }
+    Output.write(table.text)
+  }
+}

@@ -1,0 +1,93 @@
+import Foundation
+import HTTPClient
+import KilnCoordinator
+import Model
+import RecordStore
+
+/// A coordinator's API, as the command line uses it.
+struct CoordinatorClient {
+  let base: URL
+  let token: String
+  private let http = HTTPClient()
+
+  init(base: URL, token: String) {
+    self.base = base
+    self.token = token
+  }
+
+  func get<Value: Decodable>(_ path: String, _ query: [String: String] = [:], as type: Value.Type = Value.self)
+    async throws -> Value
+  {
+    try decode(try await send("GET", path, query.map { ($0.key, $0.value) }).body)
+  }
+
+  func submit(_ catalog: Data, products: [String], priority: Int, retryFailed: Bool, revision: String?, key: String)
+    async throws -> SubmitReply
+  {
+    var query = products.map { ("product", $0) }
+    query.append(("priority", "\(priority)"))
+    if retryFailed { query.append(("retryFailed", "true")) }
+    if let revision { query.append(("revision", revision)) }
+    let headers = [("Content-Type", "application/x-tar"), ("Idempotency-Key", key)]
+    return try decode(try await send("POST", "/builds", query, headers: headers, body: catalog).body)
+  }
+
+  /// The build, once its progress is another than `unless`, with its own tag.
+  func build(_ id: BuildID, unless: String?) async throws -> (BuildDetail, tag: String?) {
+    var query = [("seconds", "30")]
+    if let unless { query.append(("unless", unless)) }
+    let response = try await send("GET", "/builds/\(id)", query)
+    return (try decode(response.body), response.headers["etag"]?.trimmingCharacters(in: ["\""]))
+  }
+
+  func log(_ job: JobID, attempt: Int?, follow: Bool, write: (Data) -> Void) async throws {
+    var query: [(String, String)] = []
+    if let attempt { query.append(("attempt", "\(attempt)")) }
+    if follow { query.append(("follow", "true")) }
+    let stream = try await http.stream(request("GET", "/jobs/\(job)/log", query, headers: [], body: nil))
+    guard (200..<300).contains(stream.status) else {
+      var body = Data()
+      for try await bytes in stream.body { body += bytes }
+      throw failure(HTTPResponse(status: stream.status, headers: stream.headers, body: body))
+    }
+    for try await bytes in stream.body { write(bytes) }
+  }
+
+  private func request(
+    _ method: String, _ path: String, _ query: [(String, String)], headers: [(String, String)], body: Data?
+  ) throws -> HTTPRequest {
+    var components = URLComponents(url: base, resolvingAgainstBaseURL: false)
+    components?.path = "/api/v1\(path)"
+    components?.queryItems = query.isEmpty ? nil : query.map { URLQueryItem(name: $0.0, value: $0.1) }
+    guard let url = components?.url else { throw Failure(.input, code: "bad-address", "'\(base)' is not an address") }
+    var request = HTTPRequest(method, url.absoluteString, body: body.map { .bytes($0) } ?? .none)
+    request.headers.add("Authorization", "Bearer \(token)")
+    for (name, value) in headers { request.headers.add(name, value) }
+    return request
+  }
+
+  private func send(
+    _ method: String, _ path: String, _ query: [(String, String)], headers: [(String, String)] = [], body: Data? = nil
+  ) async throws -> HTTPResponse {
+    let response = try await http.send(
+      try request(method, path, query, headers: headers, body: body), maxBodyBytes: 64 << 20, deadlineSeconds: 120)
+    guard (200..<300).contains(response.status) else { throw failure(response) }
+    return response
+  }
+
+  private func failure(_ response: HTTPResponse) -> Failure {
+    let problem = try? JSONDecoder().decode(Problem.self, from: response.body)
+    let title = problem?.title ?? "the coordinator answered \(response.status)"
+    let lines = [title] + (problem?.errors ?? [])
+    let failureClass: FailureClass = response.status >= 500 || response.status == 401 ? .infrastructure : .input
+    return Failure(failureClass, code: "http-\(response.status)", lines.joined(separator: "\n"), hint: problem?.hint)
+  }
+
+  private func decode<Value: Decodable>(_ body: Data) throws -> Value {
+    do {
+      return try JSONDecoder().decode(Value.self, from: body)
+    } catch {
+      throw Failure(.infrastructure, code: "bad-answer", "the coordinator's answer cannot be read: \(error)")
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import Foundation
+import JobQueue
+import KilnCoordinator
+import KilnExecutor
+import Logging
+import Model
+import RecordStore
+import RecordStoreSQLite
+import Registry
+
+/// A whole farm in this process: the in-process queue, SQLite, and an OCI layout folder in place of a
+/// registry. Everything is in one folder, and what was accepted survives a kill.
+struct Embedded {
+  let folder: URL
+  let coordinator: Coordinator
+  let store: SQLRecordStore<SQLiteEngine>
+  let images: OCILayoutStore
+
+  /// `.kiln` beside the catalog, unless KILN_HOME says otherwise.
+  static func folder(for catalog: URL) -> URL {
+    if let path = Environment.value("KILN_HOME") { return URL(fileURLWithPath: path, isDirectory: true) }
+    return catalog.deletingLastPathComponent().appendingPathComponent(".kiln", isDirectory: true)
+  }
+
+  init(catalog: URL, pool: Pool, effects: Effects, logger: Logger) async throws {
+    folder = Self.folder(for: catalog)
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    let engine = try SQLiteEngine(path: folder.appendingPathComponent("store.sqlite").path, time: effects.time)
+    store = SQLRecordStore(engine: engine, effects: effects)
+    _ = try await store.migrate(.sqlite)
+    images = try OCILayoutStore(directory: folder.appendingPathComponent("images", isDirectory: true))
+    let sources = Sources(catalogFolder: catalog)
+    coordinator = Coordinator(
+      name: "embedded", store: store, queue: InProcessJobQueue(), images: images, pools: [pool],
+      openSource: { try await sources.open($0) }, effects: effects, logger: logger)
+  }
+
+  /// The one pool of an embedded farm: whatever the engine can build.
+  static func pool(_ host: HostFacts, slots: Int) -> Pool {
+    Pool(name: PoolName(text: "local"), platforms: host.platforms, slots: slots, emulated: true)
+  }
+}

@@ -1,0 +1,52 @@
+import ArgumentParser
+import Catalog
+import Foundation
+import HTTPClient
+import JobQueue
+import Model
+import RecordStore
+
+/// How the program ends, and what it says when it fails: what happened, where, and what to do.
+enum Exit {
+  static let workFailed: Int32 = 1
+  static let wrongUse: Int32 = 2
+  static let catalogWrong: Int32 = 3
+  static let serviceOutOfReach: Int32 = 4
+
+  static func end(with error: any Error) -> Never {
+    switch error {
+    case let errors as CatalogErrors:
+      for diagnostic in errors.diagnostics { complain("\(diagnostic)") }
+      let count = errors.diagnostics.count
+      complain("kiln: the catalog has \(count) error\(count == 1 ? "" : "s")")
+      exit(catalogWrong)
+    case let failure as Failure:
+      complain("kiln: \(failure.message)")
+      if let hint = failure.hint { complain("      \(hint)") }
+      exit(failure.failureClass == .infrastructure ? serviceOutOfReach : workFailed)
+    case let error as StoreError: outOfReach("\(error)")
+    case let error as QueueError: outOfReach("\(error)")
+    case let error as HTTPClientError: outOfReach("\(error)")
+    case is CancellationError:
+      complain("kiln: interrupted")
+      exit(130)
+    default:
+      let code = Kiln.exitCode(for: error)
+      if code == .success || code.rawValue == 1 { Kiln.exit(withError: error) }
+      // ArgumentParser's own code for wrong use is 64.
+      complain(Kiln.fullMessage(for: error))
+      exit(wrongUse)
+    }
+  }
+
+  private static func outOfReach(_ message: String) -> Never {
+    complain("kiln: \(message)")
+    exit(serviceOutOfReach)
+  }
+
+  static func complain(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+}
+
+enum SignalSetup {
+  static func ignoreBrokenPipes() { signal(SIGPIPE, SIG_IGN) }
+}

@@ -1,0 +1,51 @@
+import Foundation
+import HTTPClient
+import KilnExecutor
+import Model
+import RecordStore
+import Registry
+
+/// Hands finished images to where they were asked for.
+struct ImageDelivery {
+  let images: any ImageStore
+  /// For files on their way.
+  let folder: URL
+
+  func load(_ index: PublishedIndex, _ engine: Engine) async throws {
+    let archive = folder.appendingPathComponent("load-\(index.digest.short).tar")
+    defer { try? FileManager.default.removeItem(at: archive) }
+    try await OCIArchive.write(
+      index.digest, from: images, repository: index.repository,
+      names: index.tags.map { "\(index.repository):\($0)" }, to: archive)
+    try await engine.load(archive)
+  }
+
+  func write(_ index: PublishedIndex, to folder: URL) async throws {
+    let name = index.repository.split(separator: "/").joined(separator: "-")
+    let layout = try OCILayoutStore(directory: folder.appendingPathComponent(name, isDirectory: true))
+    for tag in index.tags {
+      try await ImageCopy.copyAll(
+        index.digest, from: images, repository: index.repository, to: layout, repository: index.repository, tag: tag)
+    }
+  }
+
+  func push(_ index: PublishedIndex, to prefix: String) async throws {
+    let registry = try RegistryAccess.open(prefix)
+    for tag in index.tags {
+      try await ImageCopy.copyAll(
+        index.digest, from: images, repository: index.repository, to: registry, repository: index.repository, tag: tag)
+    }
+  }
+}
+
+enum RegistryAccess {
+  /// `HOST:PORT/PREFIX`, with KILN_REGISTRY_USER and KILN_REGISTRY_PASSWORD(_FILE) where it asks.
+  static func open(_ prefix: String) throws -> RegistryClient {
+    var credentials: RegistryCredentials?
+    if let user = Environment.value("KILN_REGISTRY_USER"), let password = try Environment.secret("KILN_REGISTRY_PASSWORD") {
+      credentials = RegistryCredentials(user: user, password: password)
+    }
+    return RegistryClient(
+      endpoint: try RegistryEndpoint.parse(prefix: prefix, credentials: credentials), http: HTTPClient(), effects: .system())
+  }
+}

@@ -1,0 +1,37 @@
+import Catalog
+import Foundation
+import Model
+import Registry
+
+/// Looks up what a catalog takes from outside and pins it.
+struct Locker {
+  let loaded: LoadedCatalog
+  let refresh: Bool
+
+  func lock() async throws -> Lock {
+    var lock = loaded.lock
+    let needed = loaded.catalog.lockedBasesNeeded()
+    let sources = Sources(catalogFolder: loaded.folder)
+    // What nobody refers to any more goes.
+    lock.bases = lock.bases.filter { name, _ in needed.contains { $0.base.name == name } }
+    for need in needed {
+      let isComplete = need.platforms.allSatisfy { lock.digest(of: need.base, $0) != nil }
+      if isComplete && !refresh { continue }
+      let found = try await sources.resolve(need.base)
+      for platform in need.platforms where found[platform] == nil {
+        throw Failure(
+          .input, code: "base-platform",
+          "base '\(need.base.name)' (\(need.base.source)) has no image for \(platform)",
+          hint: "it has: \(found.keys.sorted().map(\.description).joined(separator: ", "))")
+      }
+      lock.bases[need.base.name] = Lock.Base(
+        source: need.base.source, tag: need.base.tag, platforms: found.filter { need.platforms.contains($0.key) })
+    }
+    let now = Int(Date().timeIntervalSince1970)
+    lock.epochs = lock.epochs.filter { id, _ in loaded.catalog.fragments[id] != nil }
+    for fragment in loaded.catalog.refreshingFragments where refresh || lock.epochs[fragment.id] == nil {
+      lock.epochs[fragment.id] = now
+    }
+    return lock
+  }
+}
