@@ -76,15 +76,17 @@ package struct BuildxBuilder: LayerBuilder {
         .infrastructure, code: "builder-error", "\(request.layer.title): the builder did not say what it built",
         hint: "this builder may be too old: buildx 0.13 is known to work")
     }
-    let built = try LayerImage(manifest: try layout.read(digest)) { try layout.read($0) }
+    let manifest = Manifest(mediaType: MediaType.imageManifest, bytes: try layout.read(digest))
+    let built = try LayerImage(manifest: manifest) { try layout.read($0) }
     try built.require(request.layer.platform, what: "what was built for \(request.layer.title)")
-    let image = try built.grafted(onto: parent)
-    let newBlobs = try image.blobs.dropFirst(parent.blobs.count).map { blob in
-      BuiltLayer.NewBlob(blob: blob, file: try layout.take(blob, into: request.attemptFolder))
+    let image = try ImageGraft.graft(
+      manifest: built.manifest, config: built.config, ontoManifest: parent.manifest, config: parent.config)
+    let newBlobs = try image.newBlobs.map { new in
+      BuiltLayer.NewBlob(blob: new.blob, file: try layout.take(new.blob, into: request.attemptFolder))
     }
     layout.prune()
     return BuiltLayer(
-      manifest: image.manifest, config: image.config, newBlobs: Array(newBlobs), steps: progress.timings,
+      manifest: image.manifest, config: image.config, newBlobs: newBlobs, steps: progress.timings,
       engineVersion: "\(facts.version) buildx \(facts.builderVersion)")
   }
 }

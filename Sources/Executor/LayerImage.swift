@@ -7,51 +7,26 @@ struct LayerImage {
   let manifest: Manifest
   let config: Data
   let blobs: [BlobReference]
-  private let configDigest: Digest
+  /// Everything that the image consists of.
+  let digests: Set<Digest>
   private let platform: Platform?
 
-  private struct ManifestFields: Decodable {
-    struct Descriptor: Decodable {
-      var digest: Digest
-      var size: Int64
-    }
-    var config: Descriptor
-    var layers: [Descriptor]
-  }
-
-  private struct ConfigFields: Decodable {
-    var os: String
-    var architecture: String
-    var variant: String?
-  }
-
   init(manifest: Manifest, config: Data) throws {
-    try self.init(manifest: manifest.bytes, mediaType: manifest.mediaType) { _ in config }
+    try self.init(manifest: manifest) { _ in config }
   }
 
   /// `read` gets the config's digest.
-  init(
-    manifest bytes: Data, mediaType: String = "application/vnd.oci.image.manifest.v1+json",
-    config read: (Digest) throws -> Data
-  ) throws {
-    guard let fields = try? JSONDecoder().decode(ManifestFields.self, from: bytes) else {
-      throw Failure(
-        .input, code: "not-an-image", "\(Digest(of: bytes)) is not an image manifest",
-        hint: "an image index must be resolved to one platform's image first")
-    }
-    let config = try read(fields.config.digest)
-    guard let described = try? JSONDecoder().decode(ConfigFields.self, from: config) else {
-      throw Failure(.input, code: "not-an-image", "\(fields.config.digest) is not an image config")
-    }
-    manifest = Manifest(mediaType: mediaType, bytes: bytes)
-    self.config = config
-    configDigest = fields.config.digest
-    blobs = fields.layers.map { BlobReference(digest: $0.digest, sizeBytes: $0.size) }
-    platform = Platform(os: described.os, architecture: described.architecture, platformVariant: described.variant)
+  init(manifest: Manifest, config read: (Digest) throws -> Data) throws {
+    let parts = try ImageManifest(manifest)
+    config = try read(parts.config.digest)
+    self.manifest = manifest
+    blobs = parts.blobs.map(\.blob)
+    digests = Set(parts.allBlobs.map(\.digest)).union([manifest.digest])
+    let document = try JSONValue.parse(config, what: "config \(parts.config.digest)")
+    platform = Platform(
+      os: document["os"]?.string ?? "", architecture: document["architecture"]?.string ?? "",
+      platformVariant: document["variant"]?.string)
   }
-
-  /// Everything that the image consists of.
-  var digests: Set<Digest> { Set(blobs.map(\.digest)).union([manifest.digest, configDigest]) }
 
   func require(_ wanted: Platform, what: String) throws {
     guard platform == wanted else {
