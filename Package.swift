@@ -100,7 +100,7 @@ let package = Package(
     tests("PlannerTests", ["Planner", "Catalog", "Model", "TestSupport"]),
     tests("BlockingThreadTests", ["BlockingThread", "TestSupport"]),
     tests("JobQueueTests", ["JobQueue", "Model", "TestSupport"]),
-    tests("JobQueueAMQPTests", ["JobQueueAMQP", "JobQueue", "Model", "TestSupport"]),
+    tests("JobQueueAMQPTests", ["JobQueueAMQP", "JobQueue", "Model", "TestSupport", logging]),
     tests("RecordStorePostgresTests", ["RecordStorePostgres", "RecordStore", "Model", "TestSupport"]),
     tests("RecordStoreSQLiteTests", ["RecordStoreSQLite", "RecordStore", "Model", "TestSupport"]),
     tests("HTTPClientTests", ["HTTPClient", "TestSupport", hummingbird]),

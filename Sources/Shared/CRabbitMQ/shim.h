@@ -10,9 +10,10 @@
 #include <amqp_framing.h>
 #endif
 
-// amqp_login is variadic, which Swift cannot call.
+// amqp_login_with_properties is variadic, which Swift cannot call.
 static inline amqp_rpc_reply_t kiln_amqp_login_plain(
     amqp_connection_state_t state, char const *vhost, int channel_max, int frame_max, int heartbeat_seconds,
-    char const *user, char const *password) {
-  return amqp_login(state, vhost, channel_max, frame_max, heartbeat_seconds, AMQP_SASL_METHOD_PLAIN, user, password);
+    amqp_table_t const *properties, char const *user, char const *password) {
+  return amqp_login_with_properties(
+      state, vhost, channel_max, frame_max, heartbeat_seconds, properties, AMQP_SASL_METHOD_PLAIN, user, password);
 }
