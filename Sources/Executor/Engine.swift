@@ -81,6 +81,11 @@ package struct Engine: Sendable {
     return Failure(.infrastructure, code: "engine-error", "a tiny build failed: \(result.errorText)")
   }
 
+  /// Loads an image archive into the engine.
+  package func load(_ archive: URL, deadlineSeconds: Double = 600) async throws {
+    _ = try await docker.output(["load", "--quiet", "--input", archive.path], deadlineSeconds: deadlineSeconds)
+  }
+
   package static let noContainerdStore = Failure(
     .infrastructure, code: "engine-unsuited", "the engine has no containerd image store, so it cannot export layers",
     hint: #"set {"features": {"containerd-snapshotter": true}} in its daemon.json, or use a docker-container builder"#)

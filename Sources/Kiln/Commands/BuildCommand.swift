@@ -46,7 +46,7 @@ struct BuildCommand: AsyncParsableCommand {
     let workFolder = Embedded.folder(for: loaded.folder).appendingPathComponent("work", isDirectory: true)
     let host = try await ExecutorHost.open(
       Pool.Builder(host: engine ?? Environment.value("DOCKER_HOST")), executor: name, workFolder: workFolder,
-      kilnVersion: KilnVersion.text, time: effects.time)
+      kilnVersion: KilnVersion.text, logger: logger, time: effects.time)
     let pool = Embedded.pool(host.facts, slots: slots)
     let embedded = try await Embedded(catalog: loaded.folder, pool: pool, effects: effects, logger: logger)
     _ = try await embedded.store.reviveOwnerless()
