@@ -1,5 +1,5 @@
-import Foundation
 internal import CCurl
+import Foundation
 
 /// One libcurl easy handle with its options, and their end.
 final class EasyHandle {
@@ -79,7 +79,9 @@ final class EasyHandle {
     // No body waits for an interim answer, and nothing is sent that the caller did not ask for.
     var lines = ["Expect:"]
     if headers["Content-Type"] == nil { lines.append("Content-Type:") }
-    for field in headers.fields { lines.append(field.value.isEmpty ? "\(field.name);" : "\(field.name): \(field.value)") }
+    for field in headers.fields {
+      lines.append(field.value.isEmpty ? "\(field.name);" : "\(field.name): \(field.value)")
+    }
     for line in lines {
       guard let longer = curl_slist_append(list, line) else {
         throw HTTPClientError(.internalFault, "libcurl has no memory for a header")

@@ -36,6 +36,9 @@ package actor HTTPClient {
   private var running: [Int: (transfer: Transfer, handle: EasyHandle)] = [:]
   private var streams: [Int: StreamBuffer] = [:]
   private var lastID = 0
+  /// For tests: how often the thread had something to do.
+  private(set) var turns = 0
+  var openTransfers: Int { running.count }
 
   package nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
 
@@ -48,6 +51,7 @@ package actor HTTPClient {
   }
 
   isolated deinit {
+    thread.stopWatching()
     for (_, entry) in running { multi.remove(entry.handle) }
   }
 
@@ -160,6 +164,7 @@ package actor HTTPClient {
 
   /// Everything that became ready; called on the thread by its watch.
   private func turn() {
+    turns += 1
     for id in cancellations.take() {
       streams[id]?.end(.failure(HTTPClientError(.cancelled, "the stream was dropped")))
       streams[id] = nil

@@ -1,4 +1,5 @@
 import Foundation
+
 extension HTTPRequest {
   /// Throws unless every part can be put on the wire as it is: a value with a line break would
   /// become a header of its own.
@@ -25,7 +26,9 @@ extension HTTPRequest {
   /// For messages: without user, password, query and fragment, which may be secret.
   var displayURL: String {
     var text = url.prefix { $0 != "?" && $0 != "#" }
-    if let scheme = text.range(of: "://"), let at = text[scheme.upperBound...].prefix(while: { $0 != "/" }).lastIndex(of: "@") {
+    if let scheme = text.range(of: "://"),
+      let at = text[scheme.upperBound...].prefix(while: { $0 != "/" }).lastIndex(of: "@")
+    {
       text = text[..<scheme.upperBound] + text[text.index(after: at)...]
     }
     return String(text.prefix(300))

@@ -35,7 +35,8 @@ final class MultiHandle {
       return 0
     }
     kiln_curl_multi_set_timer(raw) { _, milliseconds, context in
-      MultiHandle.from(context)?.timerSeconds = milliseconds < 0 ? nil : monotonicSeconds() + Double(milliseconds) / 1000
+      let due = milliseconds < 0 ? nil : monotonicSeconds() + Double(milliseconds) / 1000
+      MultiHandle.from(context)?.timerSeconds = due
       return 0
     }
   }
@@ -53,9 +54,10 @@ final class MultiHandle {
   func add(_ handle: EasyHandle) -> Bool { curl_multi_add_handle(raw, handle.raw) == CURLM_OK }
   func remove(_ handle: EasyHandle) { curl_multi_remove_handle(raw, handle.raw) }
 
-  /// How long the thread may sleep: -1 for ever.
+  /// How long the thread may sleep before `turn` is due.
   var timeoutMilliseconds: Int32 {
-    timerSeconds.map { Int32(min(60_000, max(0, (($0 - monotonicSeconds()) * 1000).rounded(.up)))) } ?? -1
+    let idle: Double = 60_000
+    return Int32(timerSeconds.map { min(idle, max(0, (($0 - monotonicSeconds()) * 1000).rounded(.up))) } ?? idle)
   }
 
   /// Does what sockets and the timer ask for.
@@ -99,7 +101,9 @@ final class MultiHandle {
       // Anything but nil marks the socket as known.
       curl_multi_assign(raw, socket, raw)
     }
-    if epoll_ctl(descriptor, EPOLL_CTL_MOD, socket, &event) != 0 { epoll_ctl(descriptor, EPOLL_CTL_ADD, socket, &event) }
+    if epoll_ctl(descriptor, EPOLL_CTL_MOD, socket, &event) != 0 {
+      epoll_ctl(descriptor, EPOLL_CTL_ADD, socket, &event)
+    }
   }
 }
 

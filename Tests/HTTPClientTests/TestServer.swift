@@ -1,0 +1,74 @@
+import Foundation
+import Hummingbird
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// A port of this machine on which nothing listens.
+func unusedPort() throws -> Int {
+  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  defer { close(descriptor) }
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_addr.s_addr = inet_addr("127.0.0.1")
+  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+  try withUnsafeMutablePointer(to: &address) { pointer in
+    try pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      guard bind(descriptor, $0, length) == 0, getsockname(descriptor, $0, &length) == 0 else {
+        throw POSIXError(.init(rawValue: errno) ?? .EIO)
+      }
+    }
+  }
+  return Int(UInt16(bigEndian: address.sin_port))
+}
+
+/// Runs `body` with the address of a server of these routes.
+func withServer(
+  _ routes: (Router<BasicRequestContext>) -> Void, _ body: @escaping @Sendable (String) async throws -> Void
+) async throws {
+  let router = Router(context: BasicRequestContext.self)
+  routes(router)
+  let port = try unusedPort()
+  let (started, continuation) = AsyncStream<Void>.makeStream()
+  let server = Application(
+    router: router, configuration: .init(address: .hostname("127.0.0.1", port: port)),
+    onServerRunning: { _ in continuation.finish() })
+  try await withThrowingTaskGroup(of: Void.self) { group in
+    group.addTask {
+      defer { continuation.finish() }
+      do {
+        try await server.run()
+      } catch is CancellationError {}
+    }
+    for await _ in started {}
+    defer { group.cancelAll() }
+    try await body("http://127.0.0.1:\(port)")
+  }
+}
+
+/// A socket that takes connections and never says a word.
+final class SilentListener: Sendable {
+  private let descriptor: Int32
+  let address: String
+
+  init() throws {
+    let port = try unusedPort()
+    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    address = "http://127.0.0.1:\(port)"
+    var name = sockaddr_in()
+    name.sin_family = sa_family_t(AF_INET)
+    name.sin_addr.s_addr = inet_addr("127.0.0.1")
+    name.sin_port = UInt16(port).bigEndian
+    let bound = withUnsafePointer(to: &name) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
+    guard bound == 0, listen(descriptor, 8) == 0 else { throw POSIXError(.init(rawValue: errno) ?? .EIO) }
+  }
+
+  deinit { close(descriptor) }
+}
