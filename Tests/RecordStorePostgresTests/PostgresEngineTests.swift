@@ -4,7 +4,7 @@ import RecordStore
 import TestSupport
 import Testing
 
-@Suite struct PostgresEngineTests {
+@Suite(.timeLimit(.minutes(1))) struct PostgresEngineTests {
   @Test(arguments: SQLEngineConformance.all)
   func conforms(_ check: SQLEngineConformance) async throws {
     try await TestDatabase.with { database in

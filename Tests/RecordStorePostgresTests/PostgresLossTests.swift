@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Connections that end, at every moment at which they can.
-@Suite struct PostgresLossTests {
+@Suite(.timeLimit(.minutes(1))) struct PostgresLossTests {
   @Test func midTransactionItIsUnavailableAndThenBack() async throws {
     try await TestDatabase.with { database in
       let engine = try database.engine(database.configuration())

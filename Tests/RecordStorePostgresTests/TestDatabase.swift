@@ -3,6 +3,7 @@ import Model
 import RecordStore
 @testable import RecordStorePostgres
 import TestSupport
+import Testing
 
 /// A database of a test's own, with logins for each role, dropped at the end.
 struct TestDatabase: Sendable {
@@ -50,7 +51,7 @@ struct TestDatabase: Sendable {
   }
 
   func url(user: String? = nil, port: Int? = nil) throws -> String {
-    var parts = try URLComponents.required(superuserURL)
+    var parts = try #require(URLComponents(string: superuserURL))
     parts.path = "/\(name)"
     if let user { (parts.user, parts.password) = (user, nil) }
     if let port { parts.port = port }
@@ -67,12 +68,5 @@ struct TestDatabase: Sendable {
 
   func engine(_ configuration: PostgresConfiguration) -> PostgresEngine {
     PostgresEngine(configuration: configuration, effects: .system())
-  }
-}
-
-extension URLComponents {
-  fileprivate static func required(_ text: String) throws -> URLComponents {
-    guard let parts = URLComponents(string: text) else { throw Services.MissingService(name: "KILN_TEST_POSTGRES_URL") }
-    return parts
   }
 }

@@ -17,7 +17,7 @@ import Testing
     try await withDatabase { path in
       let first = try SQLiteEngine(path: path, time: SystemTime())
       try await first.migrate([Self.things], procedures: [])
-      try await first.transaction { try $0.run("INSERT INTO things(id) VALUES ('a')", []) }
+      _ = try await first.transaction { try $0.run("INSERT INTO things(id) VALUES ('a')", []) }
       await first.close()
       let second = try SQLiteEngine(path: path, time: SystemTime())
       #expect(try await second.migrate([Self.things], procedures: []) == [])

@@ -32,7 +32,10 @@ actor PostgresListener {
   }
 
   // Isolated, so that the connection is freed on its thread.
-  isolated deinit { handle = nil }
+  isolated deinit {
+    thread.stopWatching()
+    handle = nil
+  }
 
   /// Connects, unless that was done before. Throws what the first connection ran into.
   func start() throws {
@@ -78,11 +81,11 @@ actor PostgresListener {
       if !topics.isEmpty { lastHeardSeconds = now }
       for topic in topics { feed.announce(topic) }
     } catch {
-      handle = nil
       failures += 1
       let delay = ReconnectGate.delaySeconds(failures: failures, fraction: effects.random.fraction())
       logger.warning("store listener lost", metadata: ["error": "\(error)", "retryInSeconds": "\(delay)"])
       wake(on: nil, afterSeconds: delay)
+      handle = nil
     }
   }
 }

@@ -63,6 +63,7 @@ package final class SQLiteEngine: SQLEngine {
     }
   }
 
+  @discardableResult
   package func migrate(_ migrations: [Migration], procedures: [Procedure]) async throws -> [Int] {
     try write { transaction in
       try transaction.run(
