@@ -2,7 +2,7 @@ import Catalog
 import Foundation
 import Model
 
-/// A small whole catalog, of which a test changes one thing.
+/// A small whole catalog, of which a test changes one thing. (The planner's tests have one of their own.)
 enum Fixture {
   static let files: [String: String] = [
     "catalog.yml": """

@@ -35,18 +35,5 @@ import Testing
       #expect(Array(path.prefix(4)) == ["template base@1.0.0 (head)", "security@1.0.0", "core@1.0.0", "light@1.0.0"])
       #expect(path.last == "template base@1.0.0 (tail)")
     }
-    if let folder = ProcessInfo.processInfo.environment["KILN_DUMP"] { try dump(catalog, work, to: folder) }
-  }
-
-  private func dump(_ catalog: Catalog, _ work: PlannedWork, to folder: String) throws {
-    let url = URL(fileURLWithPath: folder)
-    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-    try work.plan.canonicalBytes().write(to: url.appendingPathComponent("plan.json"))
-    for (digest, bytes) in work.contexts { try bytes.write(to: url.appendingPathComponent(digest.hex + ".tar")) }
-    let composition = try catalog.compose(manifest: "hello")
-    let platform = try #require(Platform("linux/amd64"))
-    try Data(catalog.render(composition, platform: platform, lock: Self.lock()).text.utf8)
-      .write(to: url.appendingPathComponent("Dockerfile"))
-    try catalog.tree.tar().write(to: url.appendingPathComponent("catalog.tar"))
   }
 }

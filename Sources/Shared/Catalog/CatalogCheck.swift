@@ -100,7 +100,9 @@ struct CatalogCheck {
   }
 
   private func check(_ manifest: String, _ choice: Matrix.Choice) {
-    guard let composition = try? catalog.compose(manifest: manifest, choice: choice), composition.impossibility == nil
+    // What a manifest that is itself wrong leaves out would be reported a second time.
+    guard !unread.manifests.contains(manifest), let composition = try? catalog.compose(manifest: manifest, choice: choice),
+      composition.impossibility == nil
     else { return }
     CompositionCheck(composition: composition, found: found).run()
   }

@@ -93,6 +93,10 @@ extension CatalogTree {
     }
 
     private mutating func readLink(_ path: String) {
+      guard path.contains("/") else {
+        found.add(path, nil, "a symlink; the catalog's own folders and files must be in it themselves")
+        return
+      }
       var buffer = [UInt8](repeating: 0, count: 4097)
       let count = buffer.withUnsafeMutableBytes { bytes in
         bytes.withMemoryRebound(to: CChar.self) { characters in

@@ -19,7 +19,7 @@ struct CompositionCheck {
     let markers = composition.template.markers
     for marker in markers where !marker.optional && !names.contains(marker.fragment) {
       found.add(
-        manifest.file, manifest.template.line, field: "fragments",
+        manifest.file, manifest.fragmentsLine, field: "fragments",
         "the template's marker for '\(marker.fragment)' (\(composition.template.file):\(marker.line)) has no fragment",
         suggestion: .hint("name a version of '\(marker.fragment)', or make the marker optional: #--MODULE?:\(marker.fragment)--#"))
     }
@@ -31,22 +31,42 @@ struct CompositionCheck {
     }
   }
 
-  /// In the single Dockerfile an ARG is seen by all that follows, in the chain only by its own layer.
+  /// In the single Dockerfile an ARG is seen by all that follows, in the chain only by what follows it
+  /// in its own layer.
   private func checkForeignArguments() {
     var environment: Set<String> = []
     for (position, part) in composition.parts.enumerated() {
-      environment.formUnion(part.text.environment)
-      let own = Set(part.declared.map(\.name))
       for text in part.texts {
-        let ownEnvironment = environment.union(text.environment)
-        for reference in text.references where !own.contains(reference.name) && !ownEnvironment.contains(reference.name) {
-          guard let declarer = declarer(of: reference.name, except: position) else { continue }
-          found.add(
-            text.file, reference.line,
-            "$\(reference.name) is an argument of \(declarer), which this text does not see",
-            suggestion: .hint("declare it here too: ARG \(reference.name)"))
-        }
+        // A builder stage sees nothing of what the fragments below set.
+        checkReferences(in: text, of: position, environment: text == part.text ? environment : [])
       }
+      environment.formUnion(part.text.environment)
+    }
+  }
+
+  private func checkReferences(in text: DockerfileText, of position: Int, environment: Set<String>) {
+    var environment = environment
+    var arguments: Set<String> = []
+    for instruction in text.instructions {
+      if instruction.keyword == "ARG" {
+        for argument in instruction.declaredArguments {
+          arguments.insert(argument.name)
+          // From here on the single Dockerfile would read the argument, the next layer the variable.
+          if environment.contains(argument.name) {
+            found.add(
+              text.file, instruction.line, "the argument '\(argument.name)' hides the ENV of the same name for what follows",
+              suggestion: .hint("give it another name"))
+          }
+        }
+        continue
+      }
+      for name in instruction.variableNames.sorted() where !arguments.contains(name) && !environment.contains(name) {
+        guard let declarer = declarer(of: name, except: position) else { continue }
+        found.add(
+          text.file, instruction.line, "$\(name) is an argument of \(declarer), which this text does not see",
+          suggestion: .hint("declare it here too: ARG \(name)"))
+      }
+      if instruction.keyword == "ENV" { environment.formUnion(instruction.environmentNames) }
     }
   }
 

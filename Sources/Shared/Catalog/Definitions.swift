@@ -75,6 +75,7 @@ package struct ProductManifest: Sendable, Hashable {
   package var template: Located<FragmentVersion>
   package var base: Located<String>
   package var fragments: [Located<FragmentVersion>]
+  package var fragmentsLine: Int
   package var arguments: [String: Located<String>]
 }
 

@@ -66,6 +66,8 @@ final class Diagnostics {
   /// A catalog with more errors than this has one cause; the rest is noise.
   static let maxCount = 1000
 
+  var count: Int { found.count }
+
   func add(_ diagnostic: Diagnostic) {
     if found.count < Self.maxCount { found.append(diagnostic) }
   }

@@ -1,22 +1,9 @@
 extension DockerfileText {
-  /// A place where a variable is read.
-  package struct Reference: Sendable, Hashable {
-    package var name: String
-    package var line: Int
-  }
-
   /// The arguments that this text declares, in order.
   var arguments: [Argument] { instructions.filter { $0.keyword == "ARG" }.flatMap(\.declaredArguments) }
 
   /// The names that this text sets by ENV.
   var environment: Set<String> { Set(instructions.filter { $0.keyword == "ENV" }.flatMap(\.environmentNames)) }
-
-  /// Every variable that the text reads, builder's or shell's.
-  var references: [Reference] {
-    instructions.flatMap { instruction in
-      instruction.variableNames.map { Reference(name: $0, line: instruction.line) }
-    }
-  }
 
   func first(_ keyword: String) -> Instruction? { instructions.first { $0.keyword == keyword } }
 }

@@ -97,6 +97,8 @@ struct TextCheck {
     case "FROM" where !inStages:
       refuse(instruction, "FROM begins another image", hint: "builder stages go to Dockerfile.stages")
     case "ARG": checkArguments(instruction)
+    case "ENV" where instruction.environmentNames.contains(ArgumentRule.epoch):
+      refuse(instruction, "'\(ArgumentRule.epoch)' is set by the build itself")
     case "COPY", "ADD": checkCopy(instruction)
     case "RUN": checkRun(instruction)
     default: break

@@ -2,6 +2,7 @@ import Model
 
 extension CatalogLoader {
   func manifest(_ definition: DefinitionFile) -> ProductManifest? {
+    let before = found.count
     let fields = Fields(definition.content, file: definition.path, found: found)
     checkName(fields, is: definition.name)
     let template = fields.requireString("template").flatMap { fragmentVersion($0, "template", fields) }
@@ -18,13 +19,11 @@ extension CatalogLoader {
       }
     }
     fields.finish()
-    guard let template, let base else {
-      missedManifest(definition.name)
-      return nil
-    }
+    if found.count > before { missedManifest(definition.name) }
+    guard let template, let base else { return nil }
     return ProductManifest(
       name: definition.name, file: definition.path, template: template, base: base, fragments: fragments,
-      arguments: arguments)
+      fragmentsLine: fields.line(of: "fragments"), arguments: arguments)
   }
 
   /// A list of `name@version`, or a mapping from name to version.

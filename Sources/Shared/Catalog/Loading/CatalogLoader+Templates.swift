@@ -121,8 +121,12 @@ extension CatalogLoader {
         }
       }
     }
-    if let open { found.add(file, open.line, "the marker for '\(open.fragment)' has no '#--ENDMODULE--#'") }
-    if open == nil { text(upTo: lines.count) }
+    if let open {
+      found.add(file, open.line, "the marker for '\(open.fragment)' has no '#--ENDMODULE--#'")
+      parts.append(.marker(open))
+    } else {
+      text(upTo: lines.count)
+    }
     return parts
   }
 }

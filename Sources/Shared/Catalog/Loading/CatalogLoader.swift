@@ -16,7 +16,8 @@ final class CatalogLoader {
 
   let tree: CatalogTree
   let found: Diagnostics
-  /// Definitions that exist but could not be read: what refers to them is no error of its own.
+  /// Definitions that exist but could not be read in full: what refers to them, or misses what they
+  /// would say, is no error of its own.
   private(set) var unread = Unread()
 
   struct Unread {
