@@ -155,3 +155,37 @@ enum Processes {
     }
   }
 }
+
+@Suite struct ParentInARegistryTests {
+  @Test(arguments: ["linux/amd64", "linux/arm64"]) func givesTheSameImageAsAParentInALayout(_ platform: String) async throws {
+    let host = try await TestHost()
+    defer { host.remove() }
+    let base = try TestImage.base(platform)
+    let pushed = try await TestRegistry.push(base)
+    let dockerfile = "FROM kiln-parent\nRUN echo \(UUID()) > /x\nENV A=b\n"
+    let fromRegistry = try await host.build(dockerfile, on: base, at: pushed)
+    let fromLayout = try await host.build(dockerfile, on: base)
+    #expect(fromRegistry.manifest == fromLayout.manifest)
+    #expect(fromRegistry.config == fromLayout.config)
+    #expect(fromRegistry.newBlobs.map(\.blob) == fromLayout.newBlobs.map(\.blob))
+  }
+
+  @Test func aLostParentIsSaidToBeLost() async throws {
+    let host = try await TestHost()
+    defer { host.remove() }
+    let base = try TestImage.base("linux/amd64")
+    // An image that neither the registry nor the engine has.
+    let built = try await host.build("FROM kiln-parent\nENV A=\(UUID())\n", on: base)
+    let lost = TestImage(
+      layout: base.layout, platform: base.platform, image: ParentImage(manifest: built.manifest, config: built.config))
+    let pushed = try await TestRegistry.push(base)
+    guard case .registry(let reference) = pushed else { throw Missing() }
+    let repository = reference.prefix { $0 != "@" }
+    for location in [lost.location, .registry("\(repository)@\(built.manifest.digest)")] {
+      let failure = await #expect(throws: Failure.self) {
+        _ = try await host.build("FROM kiln-parent\nRUN true\n", on: lost, at: location)
+      }
+      #expect(failure?.code == "parent-lost", "\(String(describing: failure))")
+    }
+  }
+}
