@@ -24,7 +24,7 @@ import Testing
     Case("ADD", ["ADD a.txt /x/", "ADD --chmod=0700 a.txt d/ /y/\nADD --chown=1:2 d /z"]),
     Case("ARG", ["ARG ONE=1\nRUN echo $ONE > /one", "ARG TWO\nENV KEPT=$TWO\nRUN echo $TWO $KEPT > /two"], arguments: ["TWO": "second"]),
     Case("CMD", [#"CMD ["echo", "a"]"#, "CMD echo b"]),
-    Case("COPY", ["COPY a.txt d/ /x/", "COPY --chown=3:4 a.txt /y\nCOPY --link d /z", "COPY . /all/"]),
+    Case("COPY", ["COPY a.txt d/ /x/", "COPY --chown=3:4 a.txt /y\nCOPY --link d /z", "COPY d* /all/"]),
     Case("COPY heredoc", ["COPY <<A /a\none\ntwo\nA", "COPY <<B <<C /dir/\nb\nB\nc\nC"]),
     Case("ENTRYPOINT", [#"ENTRYPOINT ["echo"]"#, #"ENTRYPOINT ["cat"]\#nCMD ["/etc/passwd"]"#]),
     Case("ENV", ["ENV A=1 B=\"two words\"", "ENV C=$A-$B PATH=/opt/bin:$PATH", "RUN echo $A $B $C $PATH > /e"]),

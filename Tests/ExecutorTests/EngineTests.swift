@@ -77,7 +77,7 @@ import Testing
       ])
     }
     let marker = "5\(UInt32.random(in: 100_000...999_999))"
-    async let build = host.build("FROM kiln-parent\nRUN sleep \(marker)\n", on: base)
+    let build = Task { try await host.build("FROM kiln-parent\nRUN sleep \(marker)\n", on: base) }
     while !Processes.running(argument: marker) { try await Task.sleep(for: .milliseconds(50)) }
 
     let orphans = Orphans(
@@ -86,7 +86,7 @@ import Testing
     #expect(ended.clients >= 1)
     #expect(ended.containers == 1)
     #expect(ended.images == 1)
-    await #expect(throws: Failure.self) { _ = try await build }
+    await #expect(throws: Failure.self) { _ = try await build.value }
     let others = try await host.engine.docker.output(["ps", "--format", "{{.Names}}", "--filter", "name=\(executor)"])
     #expect(others == "kiln-\(executor)-2-j-0", "another executor's container stays")
     _ = try await host.engine.docker.output(["rm", "--force", "kiln-\(executor)-2-j-0"])

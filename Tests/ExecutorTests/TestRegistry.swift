@@ -1,5 +1,6 @@
 import Foundation
 import HTTPClient
+import KilnExecutor
 import Model
 import Registry
 import TestSupport
