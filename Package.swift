@@ -29,8 +29,9 @@ func systemLibrary(_ name: String, pkgConfig: String, apt: String) -> Target {
   .systemLibrary(name: name, path: "Sources/Shared/\(name)", pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-  .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", swiftSettings: settings)
+func tests(_ name: String, _ dependencies: [Target.Dependency], fixtures: [String] = []) -> Target {
+  .testTarget(
+    name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: fixtures, swiftSettings: settings)
 }
 
 let package = Package(
@@ -110,7 +111,10 @@ let package = Package(
       ["KilnCoordinator", "JobQueue", "RecordStore", "RecordStoreSQLite", "Registry", "Catalog", "Planner", "Model", "TestSupport"]),
     tests(
       "ExecutorTests",
-      ["KilnExecutor", "JobQueue", "RecordStore", "RecordStoreSQLite", "Registry", "Catalog", "Planner", "Model", "TestSupport"]),
+      [
+        "KilnExecutor", "JobQueue", "RecordStore", "RecordStoreSQLite", "HTTPClient", "Registry", "Catalog", "Planner",
+        "Model", "TestSupport", logging,
+      ], fixtures: ["Fixtures"]),
     tests(
       "FarmTests",
       ["kiln", "Model", "HTTPClient", "Registry", "TestSupport", subprocess]),

@@ -58,6 +58,7 @@ import Testing
     Row("registry-refused", .infrastructure, "builder-error"),
     Row("engine-absent", .infrastructure, "engine-unreachable"),
     Row("engine-lost", .infrastructure, "builder-error"),
+    Row("engine-killed", .infrastructure, "builder-error"),
     Row("disk-full-client", .infrastructure, "disk-full"),
     Row("interrupted", .infrastructure, "builder-error"),
     Row("killed", .infrastructure, "builder-gone", ending: .signalled(9)),
