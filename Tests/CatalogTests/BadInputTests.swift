@@ -79,35 +79,42 @@ struct BadInput: Sendable, CustomTestStringConvertible {
       "unknown manifest", product(("manifest: hello", "manifest: helo")),
       "products/hello.yml:4: field 'manifest': there is no manifest 'helo'; did you mean 'hello'?"),
     BadInput(
-      "two platforms of one name", product(("  - platform: linux/amd64", "  - platform: linux/amd64\n  - platform: linux/x86_64")),
+      "two platforms of one name",
+      product(("  - platform: linux/amd64", "  - platform: linux/amd64\n  - platform: linux/x86_64")),
       "products/hello.yml:8: field 'targets[1].platform': linux/amd64 is a target already, on line 7"),
     BadInput(
       "unknown platform", product(("linux/amd64", "linux/amd46")),
-      "products/hello.yml:7: field 'targets[0].platform': 'linux/amd46' is not a platform that Kiln knows; did you mean 'linux/amd64'?"),
+      "products/hello.yml:7: field 'targets[0].platform': 'linux/amd46' is not a platform that Kiln knows; did you mean 'linux/amd64'?"
+    ),
     BadInput(
       "option as a name", changed(app, ("name: app", "name: --privileged")),
-      "fragments/app/1.0.0/fragment.yml:1: field 'name': '--privileged' is not a name: lower-case letters and digits, separated by '.', '_' or '-', at most 63"),
+      "fragments/app/1.0.0/fragment.yml:1: field 'name': '--privileged' is not a name: lower-case letters and digits, separated by '.', '_' or '-', at most 63"
+    ),
     BadInput(
       "option as a version", changed(manifest, ("core: 0.2.0", "core: -v")),
-      "manifests/hello.yml:4: field 'fragments.core': '-v' is not a version: letters, digits, '_', '.' and '-', not first a '.' or '-', at most 128"),
+      "manifests/hello.yml:4: field 'fragments.core': '-v' is not a version: letters, digits, '_', '.' and '-', not first a '.' or '-', at most 128"
+    ),
     BadInput(
       "option as an image", product(("image: fixture/hello", "image: -v")),
       "products/hello.yml:2: field 'image': '-v' is not a repository: names separated by '/', without registry or tag"),
     BadInput(
       "option as a tag", product(("\"{version}\"", "--privileged")),
-      "products/hello.yml:5: field 'tags[0]': '--privileged' gives no valid tag: letters, digits, '_', '.' and '-', not first a '.' or '-', at most 128"),
+      "products/hello.yml:5: field 'tags[0]': '--privileged' gives no valid tag: letters, digits, '_', '.' and '-', not first a '.' or '-', at most 128"
+    ),
     BadInput(
       "option as a test's program", adding(product, "tests:\n  - name: t\n    command: [--privileged]"),
       "products/hello.yml:10: field 'tests[0].command': expected a program and its arguments, as a list"),
     BadInput(
       "option as a base's source", changed("catalog.yml", ("registry.example/library/debian", "--privileged")),
-      "catalog.yml:4: field 'bases.debian.source': '--privileged' is neither host[:port]/repository (without tag or digest) nor oci-layout:PATH"),
+      "catalog.yml:4: field 'bases.debian.source': '--privileged' is neither host[:port]/repository (without tag or digest) nor oci-layout:PATH"
+    ),
     BadInput(
       "option as a file's name", ["products/-v.yml": Fixture.files[product]],
       "products/-v.yml: '-v' is not a name: lower-case letters and digits, separated by '.', '_' or '-', at most 63"),
     BadInput(
       "unknown place in a tag", product(("{version}", "{versoin}")),
-      "products/hello.yml:5: field 'tags[0]': unknown place '{versoin}'; there are {product}, {revision}, {variant}, {version}; did you mean 'version'?"),
+      "products/hello.yml:5: field 'tags[0]': unknown place '{versoin}'; there are {product}, {revision}, {variant}, {version}; did you mean 'version'?"
+    ),
     BadInput(
       "said twice", product(("version: 1.0.0", "version: 1.0.0\nversion: 2.0.0")),
       "products/hello.yml:3: field 'version': 'version' is said twice"),
@@ -123,10 +130,12 @@ struct BadInput: Sendable, CustomTestStringConvertible {
       "fragments/core/0.2.0/fragment.yml:4: field 'refresh': expected a number and a unit, such as 12h, 7d or 4w"),
     BadInput(
       "a secret without a version", adding(core, "secrets: {token: }"),
-      "fragments/core/0.2.0/fragment.yml:4: field 'secrets.token': expected a version, such as 1: the builder cannot see whether the value changed"),
+      "fragments/core/0.2.0/fragment.yml:4: field 'secrets.token': expected a version, such as 1: the builder cannot see whether the value changed"
+    ),
     BadInput(
       "a setting of the builder as an argument", adding(core, "args: {BUILDKIT_SYNTAX: x}"),
-      "fragments/core/0.2.0/fragment.yml:4: field 'args.BUILDKIT_SYNTAX': 'BUILDKIT_SYNTAX' is a setting of the builder, not an argument"),
+      "fragments/core/0.2.0/fragment.yml:4: field 'args.BUILDKIT_SYNTAX': 'BUILDKIT_SYNTAX' is a setting of the builder, not an argument"
+    ),
   ]
 
   // MARK: Dockerfile text
@@ -143,54 +152,87 @@ struct BadInput: Sendable, CustomTestStringConvertible {
     BadInput(
       "COPY out of the context", text("# first\nCOPY ../../core/0.2.0/fragment.yml /x"),
       at(2, "'../../core/0.2.0/fragment.yml' leaves the fragment's folder")),
-    BadInput("absolute COPY", text("COPY /etc/passwd /x"), at(1, "'/etc/passwd' is absolute; paths are relative to the fragment's folder")),
-    BadInput("COPY of nothing", text("COPY main.s? main.shh /x/"), at(1, "'main.shh' matches nothing in the fragment's folder")),
+    BadInput(
+      "absolute COPY", text("COPY /etc/passwd /x"),
+      at(1, "'/etc/passwd' is absolute; paths are relative to the fragment's folder")),
+    BadInput(
+      "COPY of nothing", text("COPY main.s? main.shh /x/"), at(1, "'main.shh' matches nothing in the fragment's folder")
+    ),
     BadInput("glob of nothing", text("COPY *.txt /x/"), at(1, "'*.txt' matches nothing in the fragment's folder")),
     BadInput(
       "COPY of the whole folder", text("COPY . /x/"),
       at(1, "'.' is the fragment's folder as a whole, with its definition; name files or a folder in it")),
     BadInput(
       "glob that takes a definition", text("COPY *.yml /x/"),
-      at(1, "'*.yml' takes the definition 'fragments/app/1.0.0/fragment.yml' into the image; name the files that are meant")),
+      at(
+        1,
+        "'*.yml' takes the definition 'fragments/app/1.0.0/fragment.yml' into the image; name the files that are meant")
+    ),
     BadInput(
       "source from ENV", text("ENV F=main.sh\nCOPY $F /x"),
       at(2, "'$F' has a variable: which files are meant must be known before the build")),
-    BadInput("# syntax", text("# syntax=docker/dockerfile:1\nRUN true"), at(1, "'# syntax' would run a frontend that no key covers")),
-    BadInput("# Syntax, later", text("RUN true\n#Syntax = x/y\nRUN true"), at(2, "'# syntax' would run a frontend that no key covers")),
+    BadInput(
+      "# syntax", text("# syntax=docker/dockerfile:1\nRUN true"),
+      at(1, "'# syntax' would run a frontend that no key covers")),
+    BadInput(
+      "# Syntax, later", text("RUN true\n#Syntax = x/y\nRUN true"),
+      at(2, "'# syntax' would run a frontend that no key covers")),
     BadInput(
       "# syntax in a template", changed(template, ("FROM {base}", "# syntax=a/b\nFROM {base}")),
       "\(template):1: '# syntax' would run a frontend that no key covers"),
     BadInput(
       "# escape", changed(template, ("FROM {base}", "# escape=`\nFROM {base}")),
       "\(template):1: fragments are written for the escape character '\\'; another one is not supported"),
-    BadInput("numeric --from", text("COPY --from=0 /a /b"), at(1, "--from=0 is a number, which means another stage in a layer than in the single Dockerfile")),
+    BadInput(
+      "numeric --from", text("COPY --from=0 /a /b"),
+      at(1, "--from=0 is a number, which means another stage in a layer than in the single Dockerfile")),
     BadInput(
       "unlocked --from", text("COPY --from=alpine /a /b"),
-      at(1, "'alpine' is not a stage of this fragment's Dockerfile.stages; other images are not locked, so nothing can be taken from them")),
+      at(
+        1,
+        "'alpine' is not a stage of this fragment's Dockerfile.stages; other images are not locked, so nothing can be taken from them"
+      )),
     BadInput(
       "unlocked image in a mount", text("RUN --mount=type=bind,from=alpine,target=/x true"),
-      at(1, "'alpine' is not a stage of this fragment's Dockerfile.stages; other images are not locked, so nothing can be taken from them")),
+      at(
+        1,
+        "'alpine' is not a stage of this fragment's Dockerfile.stages; other images are not locked, so nothing can be taken from them"
+      )),
     BadInput(
       "ADD without checksum", text("ADD https://example.com/a.tgz /x"),
-      at(1, "ADD of 'https://example.com/a.tgz' without a checksum: it can be another file tomorrow; say --checksum=sha256:…")),
+      at(
+        1,
+        "ADD of 'https://example.com/a.tgz' without a checksum: it can be another file tomorrow; say --checksum=sha256:…"
+      )),
     BadInput(
       "ADD of a branch", text("ADD https://example.com/a.git#main /x"),
-      at(1, "ADD of 'https://example.com/a.git#main' without a commit: a branch or a tag can move; say #COMMIT with 40 hex digits")),
+      at(
+        1,
+        "ADD of 'https://example.com/a.git#main' without a commit: a branch or a tag can move; say #COMMIT with 40 hex digits"
+      )),
     BadInput("--exclude", text("COPY --exclude=*.md main.sh /x"), at(1, "--exclude is not known to every builder")),
     BadInput("--parents", text("COPY --parents main.sh /x"), at(1, "--parents is not known to every builder")),
     BadInput(
       "symbolic --chmod", text("COPY --chmod=u+x main.sh /x"),
       at(1, "--chmod=u+x is not known to every builder; write octal digits, such as 0755")),
-    BadInput("unknown flag", text("COPY --chwon=a main.sh /x"), at(1, "COPY has no flag '--chwon'; did you mean 'chown'?")),
-    BadInput("host's network", text("RUN --network=host true"), at(1, "--network=host is not supported: only 'default' and 'none'")),
+    BadInput(
+      "unknown flag", text("COPY --chwon=a main.sh /x"), at(1, "COPY has no flag '--chwon'; did you mean 'chown'?")),
+    BadInput(
+      "host's network", text("RUN --network=host true"),
+      at(1, "--network=host is not supported: only 'default' and 'none'")),
     BadInput("unknown instruction", text("RUM true"), at(1, "'RUM' is not an instruction; did you mean 'RUN'?")),
     BadInput(
       "$BUILDPLATFORM", text("RUN echo $BUILDPLATFORM"),
       at(1, "$BUILDPLATFORM differs from host to host; $TARGETPLATFORM does not")),
-    BadInput("ARG BUILDKIT_", text("ARG BUILDKIT_INLINE_CACHE=1"), at(1, "'BUILDKIT_INLINE_CACHE' is a setting of the builder, not an argument")),
+    BadInput(
+      "ARG BUILDKIT_", text("ARG BUILDKIT_INLINE_CACHE=1"),
+      at(1, "'BUILDKIT_INLINE_CACHE' is a setting of the builder, not an argument")),
     BadInput(
       "cache mount", text("RUN --mount=type=cache,target=/c \\\n  true"),
-      at(1, "a cache mount leaks between builds and differs from host to host; say 'reproducible: false' in fragments/app/1.0.0/fragment.yml, or do without")),
+      at(
+        1,
+        "a cache mount leaks between builds and differs from host to host; say 'reproducible: false' in fragments/app/1.0.0/fragment.yml, or do without"
+      )),
     BadInput(
       "secret that may be missing",
       text("RUN --mount=type=secret,id=token true").merging(adding(app, "secrets: {token: 1}")) { $1 },
@@ -200,13 +242,18 @@ struct BadInput: Sendable, CustomTestStringConvertible {
       text("RUN --mount=type=secret,id=tokn,required=true --mount=type=secret,id=token,required=true true")
         .merging(adding(app, "secrets: {token: 1}")) { $1 },
       at(1, "the secret 'tokn' is not declared in fragments/app/1.0.0/fragment.yml; did you mean 'token'?")),
-    BadInput("whole context in a mount", text("RUN --mount=target=/x true"), at(1, "a bind mount without source is the whole context; name what is needed")),
-    BadInput("ssh mount", text("RUN --mount=type=ssh true"), at(1, "a mount of type 'ssh' is not supported; there are bind, cache, secret and tmpfs")),
+    BadInput(
+      "whole context in a mount", text("RUN --mount=target=/x true"),
+      at(1, "a bind mount without source is the whole context; name what is needed")),
+    BadInput(
+      "ssh mount", text("RUN --mount=type=ssh true"),
+      at(1, "a mount of type 'ssh' is not supported; there are bind, cache, secret and tmpfs")),
     BadInput(
       "continuation at the end", text("RUN true \\"),
       at(1, "the last line ends with a continuation: it would swallow what follows")),
     BadInput("here-document without end", text("RUN <<EOF\ntrue"), at(1, "the here-document 'EOF' does not end")),
-    BadInput("carriage returns", text("RUN true\r\nRUN true"), at(1, "a carriage return; save the file with plain line ends")),
+    BadInput(
+      "carriage returns", text("RUN true\r\nRUN true"), at(1, "a carriage return; save the file with plain line ends")),
     BadInput(
       "a stage of another fragment",
       ["fragments/app/1.0.0/Dockerfile.stages": "FROM debian AS core-build\nRUN true\n"],
@@ -214,7 +261,8 @@ struct BadInput: Sendable, CustomTestStringConvertible {
     BadInput(
       "a stage from an unlocked image",
       ["fragments/app/1.0.0/Dockerfile.stages": "FROM debain AS app-build\nRUN true\n"],
-      "fragments/app/1.0.0/Dockerfile.stages:1: 'debain' is neither an earlier stage nor a base image of catalog.yml, so it cannot be locked; did you mean 'debian'?"),
+      "fragments/app/1.0.0/Dockerfile.stages:1: 'debain' is neither an earlier stage nor a base image of catalog.yml, so it cannot be locked; did you mean 'debian'?"
+    ),
     BadInput(
       "a template without FROM {base}", changed(template, ("FROM {base}", "FROM debian")),
       "\(template):1: expected a line 'FROM {base}', which stands for the manifest's base image"),
@@ -228,17 +276,21 @@ struct BadInput: Sendable, CustomTestStringConvertible {
   static let combinations: [BadInput] = [
     BadInput(
       "marker without fragment", changed(manifest, ("\n  app: 1.0.0", "")),
-      "manifests/hello.yml:3: field 'fragments': the template's marker for 'app' (templates/base/1/Dockerfile.tpl:5) has no fragment; name a version of 'app', or make the marker optional: #--MODULE?:app--#"),
+      "manifests/hello.yml:3: field 'fragments': the template's marker for 'app' (templates/base/1/Dockerfile.tpl:5) has no fragment; name a version of 'app', or make the marker optional: #--MODULE?:app--#"
+    ),
     BadInput(
       "fragment without marker", changed(template, ("MODULE:core", "MODULE?:cor")),
-      "manifests/hello.yml:4: field 'fragments[0]': the template base@1 has no marker for the fragment 'core'; did you mean 'cor'?"),
+      "manifests/hello.yml:4: field 'fragments[0]': the template base@1 has no marker for the fragment 'core'; did you mean 'cor'?"
+    ),
     BadInput(
       "cycle",
       adding(core, "requires: {app: any}").merging(adding(app, "requires:\n  core: 0.2.0")) { $1 },
-      "fragments/core/0.2.0/fragment.yml:4: field 'requires.app': fragments require each other in a cycle: app@1.0.0 → core@0.2.0 → app@1.0.0"),
+      "fragments/core/0.2.0/fragment.yml:4: field 'requires.app': fragments require each other in a cycle: app@1.0.0 → core@0.2.0 → app@1.0.0"
+    ),
     BadInput(
       "requires what does not exist", adding(app, "requires: {core: [0.1.0]}"),
-      "fragments/app/1.0.0/fragment.yml:4: field 'requires.core': fragment 'core' has no version '0.1.0'; did you mean '0.2.0'?"),
+      "fragments/app/1.0.0/fragment.yml:4: field 'requires.core': fragment 'core' has no version '0.1.0'; did you mean '0.2.0'?"
+    ),
     BadInput(
       "foreign ARG",
       [coreText: "ARG COLOR=red\nRUN echo $COLOR\n", appText: "RUN true\nRUN echo ${COLOR:-none}\n"],
@@ -257,27 +309,41 @@ struct BadInput: Sendable, CustomTestStringConvertible {
     BadInput(
       "ARG that hides an ENV", [coreText: "ENV COLOR=red\n", appText: "RUN true\nARG COLOR=red\n"],
       at(2, "the argument 'COLOR' hides the ENV of the same name for what follows; give it another name")),
-    BadInput("ENV of the epoch", text("ENV A=1 SOURCE_DATE_EPOCH=0"), at(1, "'SOURCE_DATE_EPOCH' is set by the build itself")),
+    BadInput(
+      "ENV of the epoch", text("ENV A=1 SOURCE_DATE_EPOCH=0"), at(1, "'SOURCE_DATE_EPOCH' is set by the build itself")),
     BadInput(
       "global ARG that is not declared again",
       changed(template, ("FROM {base}", "ARG COLOR=red\nFROM {base}")).merging([appText: "RUN echo $COLOR\n"]) { $1 },
       at(1, "$COLOR is an argument of the template, which this text does not see; declare it here too: ARG COLOR")),
     BadInput(
       "one argument, two values", [coreText: "ARG COLOR=red\n", appText: "ARG COLOR=blue\n"],
-      at(1, "the argument 'COLOR' is 'blue' here and 'red' in fragment 'core'; give it one value in the args of manifests/hello.yml")),
+      at(
+        1,
+        "the argument 'COLOR' is 'blue' here and 'red' in fragment 'core'; give it one value in the args of manifests/hello.yml"
+      )),
     BadInput(
       "argument without a value", [coreText: "ARG COLOR\n"],
-      "manifests/hello.yml:1: field 'args.COLOR': fragment 'core' needs a value (fragments/core/0.2.0/Dockerfile.fragment:1 has no default); say it in the manifest's args"),
+      "manifests/hello.yml:1: field 'args.COLOR': fragment 'core' needs a value (fragments/core/0.2.0/Dockerfile.fragment:1 has no default); say it in the manifest's args"
+    ),
     BadInput(
-      "unknown argument", [coreText: "ARG COLOR=red\n", manifest: (Fixture.files[manifest] ?? "") + "args: {COLUR: blue}\n"],
-      "manifests/hello.yml:6: field 'args.COLUR': no fragment of this manifest has an argument 'COLUR'; did you mean 'COLOR'?"),
+      "unknown argument",
+      [coreText: "ARG COLOR=red\n", manifest: (Fixture.files[manifest] ?? "") + "args: {COLUR: blue}\n"],
+      "manifests/hello.yml:6: field 'args.COLUR': no fragment of this manifest has an argument 'COLUR'; did you mean 'COLOR'?"
+    ),
     BadInput(
       "CMD below ENTRYPOINT", [coreText: "CMD [\"a\"]\n", appText: "RUN true\nENTRYPOINT [\"/b\"]\n"],
-      at(2, "ENTRYPOINT clears the CMD of fragment 'core' (fragments/core/0.2.0/Dockerfile.fragment:1) in a layer, but not in the single Dockerfile; say CMD here too")),
+      at(
+        2,
+        "ENTRYPOINT clears the CMD of fragment 'core' (fragments/core/0.2.0/Dockerfile.fragment:1) in a layer, but not in the single Dockerfile; say CMD here too"
+      )),
     BadInput(
       "matrix over its limit",
-      adding(product, "matrix:\n  core: [\((0..<40).map { "v\($0)" }.joined(separator: ", "))]\n  app: [\((0..<40).map { "v\($0)" }.joined(separator: ", "))]"),
-      "products/hello.yml:9: field 'matrix': the matrix has 1600 variants; at most 1000 are allowed; exclude some, or raise 'maxVariants' in catalog.yml"),
+      adding(
+        product,
+        "matrix:\n  core: [\((0..<40).map { "v\($0)" }.joined(separator: ", "))]\n  app: [\((0..<40).map { "v\($0)" }.joined(separator: ", "))]"
+      ),
+      "products/hello.yml:9: field 'matrix': the matrix has 1600 variants; at most 1000 are allowed; exclude some, or raise 'maxVariants' in catalog.yml"
+    ),
     BadInput(
       "matrix of an unknown fragment", adding(product, "matrix:\n  cor: [0.2.0]"),
       "products/hello.yml:9: field 'matrix.cor[0]': the manifest 'hello' has no fragment 'cor'; did you mean 'core'?"),
@@ -324,6 +390,8 @@ struct BadInput: Sendable, CustomTestStringConvertible {
     let names = ["fragments/app/1.0.0/caf\u{e9}", "fragments/app/1.0.0/cafe\u{301}"]
     let entries = names.map { CatalogTree.Entry(path: $0, content: .file(Data(), executable: false)) }
     #expect(
-      try errors(entries[0], entries[1]) == ["\(names[0]): there are two files of this name, which differ only in their Unicode form"])
+      try errors(entries[0], entries[1]) == [
+        "\(names[0]): there are two files of this name, which differ only in their Unicode form"
+      ])
   }
 }

@@ -65,7 +65,10 @@ import Testing
 
   @Test func specialFilesAreRefused() throws {
     let app = "fragments/app/1.0.0"
-    #expect(try errors { mkfifo($0.path + "/\(app)/pipe", 0o644) } == ["\(app)/pipe: is neither a file nor a folder nor a symlink"])
+    #expect(
+      try errors { mkfifo($0.path + "/\(app)/pipe", 0o644) } == [
+        "\(app)/pipe: is neither a file nor a folder nor a symlink"
+      ])
     #expect(
       try errors { symlink("/etc/passwd", $0.path + "/\(app)/link") }
         == ["\(app)/link: the symlink to '/etc/passwd' leaves the folder of its definition"])

@@ -13,7 +13,9 @@ import Testing
           platforms: Dictionary(uniqueKeysWithValues: platforms.map { ($0, Digest(of: $0.description)) })),
         "host.example:5000/a/b:1": Lock.Base(source: "oci-layout:../x y", tag: "latest", platforms: [:]),
       ],
-      epochs: [FragmentVersion(name: "core", version: "0.2.0"): 1_700_000_000, FragmentVersion(name: "a", version: "1.0"): 5])
+      epochs: [
+        FragmentVersion(name: "core", version: "0.2.0"): 1_700_000_000, FragmentVersion(name: "a", version: "1.0"): 5,
+      ])
   }
 
   @Test func readsWhatItWrites() throws {
@@ -29,12 +31,14 @@ import Testing
   }
 
   @Test func saysWhatItDoesNotUnderstand() throws {
-    let text = "bases:\n  debian:\n    source: a.example/b\n    tag: x\n    platforms:\n      linux/amd64: sha256:12\nepoch: {}\n"
+    let text =
+      "bases:\n  debian:\n    source: a.example/b\n    tag: x\n    platforms:\n      linux/amd64: sha256:12\nepoch: {}\n"
     let errors = #expect(throws: CatalogErrors.self) { try Lock.load(Fixture.tree([Lock.fileName: text])) }
-    #expect(errors?.diagnostics.map(\.description) == [
-      "catalog.lock:6: field 'bases.debian.platforms.linux/amd64': expected a digest: sha256: and 64 hex digits",
-      "catalog.lock:7: field 'epoch': unknown field; did you mean 'epochs'?",
-    ])
+    #expect(
+      errors?.diagnostics.map(\.description) == [
+        "catalog.lock:6: field 'bases.debian.platforms.linux/amd64': expected a digest: sha256: and 64 hex digits",
+        "catalog.lock:7: field 'epoch': unknown field; did you mean 'epochs'?",
+      ])
   }
 
   @Test func whatCameFromElsewhereIsNotLocked() throws {
@@ -54,12 +58,14 @@ import Testing
     let catalog = try Fixture.catalog([
       "fragments/app/1.0.0/Dockerfile.stages": "FROM alpine AS app-build\nRUN true\n",
       "fragments/app/1.0.0/fragment.yml": "name: app\nversion: 1.0.0\ndescription: app\nrefresh: 7d\n",
-      "catalog.yml": "name: fixture\nbases:\n  debian: {source: r.example/debian, tag: '12'}\n  alpine: {source: r.example/alpine}\n  unused: {source: r.example/unused}\n",
+      "catalog.yml":
+        "name: fixture\nbases:\n  debian: {source: r.example/debian, tag: '12'}\n  alpine: {source: r.example/alpine}\n  unused: {source: r.example/unused}\n",
       "products/hello.yml": (Fixture.files["products/hello.yml"] ?? "") + "  - platform: linux/arm64\n",
     ])
-    #expect(catalog.lockedBasesNeeded().map { "\($0.base.source):\($0.base.tag) \($0.platforms)" } == [
-      "r.example/alpine:latest [linux/amd64, linux/arm64]", "r.example/debian:12 [linux/amd64, linux/arm64]",
-    ])
+    #expect(
+      catalog.lockedBasesNeeded().map { "\($0.base.source):\($0.base.tag) \($0.platforms)" } == [
+        "r.example/alpine:latest [linux/amd64, linux/arm64]", "r.example/debian:12 [linux/amd64, linux/arm64]",
+      ])
     #expect(catalog.refreshingFragments.map(\.id.description) == ["app@1.0.0"])
     #expect(catalog.refreshingFragments.map(\.refreshSeconds) == [7 * 86_400])
   }

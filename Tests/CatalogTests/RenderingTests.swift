@@ -21,62 +21,66 @@ import Testing
   @Test func oneDockerfileIsTheSumOfItsSections() throws {
     let rendered = try render([
       "templates/base/1/Dockerfile.tpl": """
-        # check=skip=all
-        # an ordinary comment
-        ARG LEVEL=1
-        FROM {base}
-        LABEL vendor=fixture
-        #--MODULE:core--#
-        anything
-        #--ENDMODULE--#
-        # only a comment
+      # check=skip=all
+      # an ordinary comment
+      ARG LEVEL=1
+      FROM {base}
+      LABEL vendor=fixture
+      #--MODULE:core--#
+      anything
+      #--ENDMODULE--#
+      # only a comment
 
-        #--MODULE?:light--#
-        #--ENDMODULE--#
-        RUN between
-        #--MODULE:app--#
-        #--ENDMODULE--#
-        USER 1000
+      #--MODULE?:light--#
+      #--ENDMODULE--#
+      RUN between
+      #--MODULE:app--#
+      #--ENDMODULE--#
+      USER 1000
 
-        """,
+      """,
       "manifests/hello.yml": (Fixture.files["manifests/hello.yml"] ?? "") + "args: {LEVEL: 2 \"$x\"}\n",
       Self.app + "Dockerfile.stages": "FROM debian AS app-build\nCOPY main.sh /\n",
       Self.app + "Dockerfile.fragment": "\n\nCOPY --from=app-build /main.sh /main.sh\n\n",
     ])
     let digest = Digest(of: "linux/amd64")
-    #expect(rendered.text == """
-      # check=skip=all
-      ARG LEVEL="2 \\"\\$x\\""
-      FROM registry.example/library/debian@\(digest) AS app-build
-      COPY fragments/app/1.0.0/main.sh /
-      FROM registry.example/library/debian@\(digest)
-      ARG SOURCE_DATE_EPOCH
-      LABEL vendor=fixture
-      RUN true
-      # only a comment
+    #expect(
+      rendered.text == """
+        # check=skip=all
+        ARG LEVEL="2 \\"\\$x\\""
+        FROM registry.example/library/debian@\(digest) AS app-build
+        COPY fragments/app/1.0.0/main.sh /
+        FROM registry.example/library/debian@\(digest)
+        ARG SOURCE_DATE_EPOCH
+        LABEL vendor=fixture
+        RUN true
+        # only a comment
 
-      RUN between
-      COPY --from=app-build /main.sh /main.sh
-      USER 1000
+        RUN between
+        COPY --from=app-build /main.sh /main.sh
+        USER 1000
 
-      """)
+        """)
     #expect(rendered.text == rendered.prologue + rendered.sections.map(\.text).joined())
-    #expect(rendered.sections.map(\.title) == [
-      "template base@1 (head)", "core@0.2.0", "template base@1 (after core)", "template base@1 (after light)", "app@1.0.0",
-      "template base@1 (tail)",
-    ])
+    #expect(
+      rendered.sections.map(\.title) == [
+        "template base@1 (head)", "core@0.2.0", "template base@1 (after core)", "template base@1 (after light)",
+        "app@1.0.0",
+        "template base@1 (tail)",
+      ])
     #expect(rendered.sections.map(\.isEmpty) == [false, false, true, false, false, false])
     let layer = try #require(rendered.sections.first { $0.title == "app@1.0.0" })
-    #expect(layer.dockerfile == """
-      # check=skip=all
-      ARG LEVEL="2 \\"\\$x\\""
-      FROM registry.example/library/debian@\(digest) AS app-build
-      COPY fragments/app/1.0.0/main.sh /
-      FROM kiln-parent
-      ARG SOURCE_DATE_EPOCH
-      COPY --from=app-build /main.sh /main.sh
+    #expect(
+      layer.dockerfile == """
+        # check=skip=all
+        ARG LEVEL="2 \\"\\$x\\""
+        FROM registry.example/library/debian@\(digest) AS app-build
+        COPY fragments/app/1.0.0/main.sh /
+        FROM kiln-parent
+        ARG SOURCE_DATE_EPOCH
+        COPY --from=app-build /main.sh /main.sh
 
-      """)
+        """)
     #expect(layer.arguments == ["LEVEL": "2 \"$x\""])
     #expect(rendered.sections[1].stages.isEmpty && rendered.sections[1].context == nil)
   }
@@ -84,18 +88,30 @@ import Testing
   static let rewritten: [(String, String)] = [
     ("COPY main.sh /m", "COPY fragments/app/1.0.0/main.sh /m"),
     ("copy ./main.sh  /m", "COPY fragments/app/1.0.0/main.sh /m"),
-    ("COPY --chown=1:1 --link \\\n  # why\n\n  main.sh \\\n  lib/ /m/", "COPY --chown=1:1 --link fragments/app/1.0.0/main.sh fragments/app/1.0.0/lib /m/"),
-    ("COPY [\"a b\", \"main.sh\", \"/m/\"]", "COPY [\"fragments/app/1.0.0/a b\",\"fragments/app/1.0.0/main.sh\",\"/m/\"]"),
+    (
+      "COPY --chown=1:1 --link \\\n  # why\n\n  main.sh \\\n  lib/ /m/",
+      "COPY --chown=1:1 --link fragments/app/1.0.0/main.sh fragments/app/1.0.0/lib /m/"
+    ),
+    (
+      "COPY [\"a b\", \"main.sh\", \"/m/\"]",
+      "COPY [\"fragments/app/1.0.0/a b\",\"fragments/app/1.0.0/main.sh\",\"/m/\"]"
+    ),
     ("COPY *.sh lib/?.txt /m/", "COPY fragments/app/1.0.0/*.sh fragments/app/1.0.0/lib/?.txt /m/"),
     ("COPY main.sh <<EOF /m/\nCOPY x /y\nEOF", "COPY fragments/app/1.0.0/main.sh <<EOF /m/\nCOPY x /y\nEOF"),
     ("COPY <<-\"EOF\" /m\n\t$x\n\tEOF", "COPY <<-\"EOF\" /m\n\t$x\n\tEOF"),
     ("RUN <<EOF\nCOPY main.sh /m\nEOF\nUSER 1", "RUN <<EOF\nCOPY main.sh /m\nEOF\nUSER 1"),
-    ("RUN --mount=type=bind,source=lib,target=/l \\\n # why\n --network=none \\\n  true && \\\n  false", "RUN --mount=type=bind,source=fragments/app/1.0.0/lib,target=/l --network=none true && \\\n  false"),
+    (
+      "RUN --mount=type=bind,source=lib,target=/l \\\n # why\n --network=none \\\n  true && \\\n  false",
+      "RUN --mount=type=bind,source=fragments/app/1.0.0/lib,target=/l --network=none true && \\\n  false"
+    ),
     ("RUN --mount=target=/l,src=main.sh true", "RUN --mount=target=/l,src=fragments/app/1.0.0/main.sh true"),
     ("RUN --mount=type=tmpfs,target=/t true", "RUN --mount=type=tmpfs,target=/t true"),
     ("ARG A=1 B=\"x y\"\nARG TARGETARCH", "ARG A=1 B=\"x y\"\nARG TARGETARCH"),
     ("ARG A='$x'", "ARG A='$x'"),
-    ("ADD --checksum=sha256:\(String(repeating: "0", count: 64)) https://e.example/x main.sh /m/", "ADD --checksum=sha256:\(String(repeating: "0", count: 64)) https://e.example/x fragments/app/1.0.0/main.sh /m/"),
+    (
+      "ADD --checksum=sha256:\(String(repeating: "0", count: 64)) https://e.example/x main.sh /m/",
+      "ADD --checksum=sha256:\(String(repeating: "0", count: 64)) https://e.example/x fragments/app/1.0.0/main.sh /m/"
+    ),
     ("RUN echo \\\\\nCOPY main.sh /m", "RUN echo \\\\\nCOPY fragments/app/1.0.0/main.sh /m"),
     ("# COPY main.sh /m\nRUN true", "# COPY main.sh /m\nRUN true"),
   ]
@@ -129,7 +145,10 @@ import Testing
     #expect(try paths("RUN --mount=source=lib/deep,target=/x true\nCOPY main.sh /m") == ["lib/deep/b.sh", "main.sh"])
     #expect(try paths("COPY <<main.sh /x\nmain.sh\n") == [])
     #expect(try paths("RUN true", "context: [other]\n") == ["other"])
-    #expect(try paths("COPY fragments/core/0.2.0/fragment.yml /x", "context: catalog\n") == ["fragments/core/0.2.0/fragment.yml"])
+    #expect(
+      try paths("COPY fragments/core/0.2.0/fragment.yml /x", "context: catalog\n") == [
+        "fragments/core/0.2.0/fragment.yml"
+      ])
   }
 
   @Test func catalogsOwnPathsAreNotRewritten() throws {
@@ -144,12 +163,15 @@ import Testing
     let section = try app(
       "ARG COLOR\nARG SIZE=2 \\\n  MODE\nARG PLAIN=1\nARG TARGETARCH\nRUN echo $COLOR",
       [Self.app + "fragment.yml": yml, "manifests/hello.yml": manifest])
-    #expect(section.text == "ARG COLOR=\"dark blue\"\nARG SIZE=2 MODE=x\nARG PLAIN=1\nARG TARGETARCH\nRUN echo $COLOR\n")
+    #expect(
+      section.text == "ARG COLOR=\"dark blue\"\nARG SIZE=2 MODE=x\nARG PLAIN=1\nARG TARGETARCH\nRUN echo $COLOR\n")
     #expect(section.arguments == ["COLOR": "dark blue", "SIZE": "2", "MODE": "x", "PLAIN": "1"])
   }
 
   @Test func basesAreNamedByWhatIsLocked() throws {
-    #expect(try render([:]).prologue == "FROM registry.example/library/debian@\(Digest(of: "linux/amd64"))\nARG SOURCE_DATE_EPOCH\n")
+    #expect(
+      try render([:]).prologue
+        == "FROM registry.example/library/debian@\(Digest(of: "linux/amd64"))\nARG SOURCE_DATE_EPOCH\n")
     #expect(try render([:], platform: "linux/386").prologue.hasPrefix("FROM registry.example/library/debian:12\n"))
     let layout = try render(["catalog.yml": "name: x\nbases:\n  debian: {source: 'oci-layout:../base'}\n"])
     #expect(layout.prologue.hasPrefix("FROM debian\n"))

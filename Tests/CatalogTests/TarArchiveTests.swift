@@ -42,10 +42,15 @@ import Testing
   /// A header for `path` with a right checksum.
   private func header(_ path: String, type: Character = "0", link: String = "", size: Int = 0) -> Data {
     var block = [UInt8](repeating: 0, count: 512)
-    func put(_ text: String, _ offset: Int) { for (index, byte) in text.utf8.enumerated() { block[offset + index] = byte } }
+    func put(_ text: String, _ offset: Int) {
+      for (index, byte) in text.utf8.enumerated() { block[offset + index] = byte }
+    }
     put(path, 0)
     put("0000644", 100)
-    put(String(String(size, radix: 8).reversed() + "00000000000".dropFirst(String(size, radix: 8).count)).reversed().map(String.init).joined(), 124)
+    put(
+      String(String(size, radix: 8).reversed() + "00000000000".dropFirst(String(size, radix: 8).count)).reversed().map(
+        String.init
+      ).joined(), 124)
     put(String(type), 156)
     put(link, 157)
     put("ustar\u{0}00", 257)
@@ -62,7 +67,9 @@ import Testing
       (header("a/../../b") + end, "'a/../../b' is not a plain relative path"),
       (header("a") + header("a") + end, "'a' is there twice"),
       (header("a") + header("a/b") + end, "'a/b' lies below something that is not a directory"),
-      (header("a", type: "2", link: "/tmp") + header("a/b") + end, "'a/b' lies below something that is not a directory"),
+      (
+        header("a", type: "2", link: "/tmp") + header("a/b") + end, "'a/b' lies below something that is not a directory"
+      ),
       (header("a", type: "1", link: "b") + end, "'a' is a hardlink"),
       (header("a", type: "3") + end, "'a' is neither a file nor a directory nor a symlink"),
       (header("a", type: "6") + end, "'a' is neither a file nor a directory nor a symlink"),
@@ -87,7 +94,9 @@ import Testing
     let read = try TarArchive.read(whole, limits: Self.limits)
     #expect(read.first == Entry(path: ".kiln.Dockerfile", content: .file(Data("FROM x\n".utf8), executable: false)))
     #expect(try Array(read.dropFirst()) == TarArchive.read(archive.bytes, limits: Self.limits))
-    #expect(try TarArchive.read(ContextArchive.withDockerfile(archive: nil, dockerfile: ""), limits: Self.limits).count == 1)
-    #expect(archive.reference == BlobReference(digest: Digest(of: archive.bytes), sizeBytes: Int64(archive.bytes.count)))
+    #expect(
+      try TarArchive.read(ContextArchive.withDockerfile(archive: nil, dockerfile: ""), limits: Self.limits).count == 1)
+    #expect(
+      archive.reference == BlobReference(digest: Digest(of: archive.bytes), sizeBytes: Int64(archive.bytes.count)))
   }
 }

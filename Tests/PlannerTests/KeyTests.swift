@@ -25,17 +25,23 @@ import Testing
 
   static let changes: [Change] = [
     // Inputs, one by one.
-    Change("template's head", layers: all) { $0.change("templates/base/1/Dockerfile.tpl", "vendor=fixture", "vendor=other") },
+    Change("template's head", layers: all) {
+      $0.change("templates/base/1/Dockerfile.tpl", "vendor=fixture", "vendor=other")
+    },
     Change("template's tail", layers: ["tail"]) { $0.change("templates/base/1/Dockerfile.tpl", "USER 1", "USER 2") },
     Change("global argument", layers: all) { $0.change("templates/base/1/Dockerfile.tpl", "LEVEL=1", "LEVEL=2") },
-    Change("fragment's text", layers: ["core", "app", "tail"]) { $0.change(core + "Dockerfile.fragment", "true true", "true false") },
+    Change("fragment's text", layers: ["core", "app", "tail"]) {
+      $0.change(core + "Dockerfile.fragment", "true true", "true false")
+    },
     Change("copied file's content", layers: ["app", "tail"]) { $0.change(app + "main.sh", "/bin/sh", "/bin/ash") },
     Change("copied file's mode", layers: ["app", "tail"]) { $0.executable.insert(app + "data/a.txt") },
     Change("another file in a copied folder", layers: ["app", "tail"]) { $0.files[app + "data/b.txt"] = "b\n" },
     Change("copied file's name", layers: ["app", "tail"]) {
       $0.files[app + "data/b.txt"] = $0.files.removeValue(forKey: app + "data/a.txt")
     },
-    Change("argument's value", layers: ["app", "tail"]) { $0.change("manifests/hello.yml", "COLOR: red", "COLOR: green") },
+    Change("argument's value", layers: ["app", "tail"]) {
+      $0.change("manifests/hello.yml", "COLOR: red", "COLOR: green")
+    },
     Change("builder stages", layers: ["app", "tail"]) {
       $0.files[app + "Dockerfile.stages"] = "FROM scratch AS app-build\nCOPY main.sh /\n"
     },
@@ -45,19 +51,31 @@ import Testing
       }
     },
     Change("platform, of one digest", layers: all) { $0.change("products/hello.yml", "amd64", "arm64") },
-    Change("secret's version", layers: ["core", "app", "tail"]) { $0.change(core + "fragment.yml", "token: 1", "token: 2") },
-    Change("epoch", layers: ["core", "app", "tail"]) { $0.lock.epochs[FragmentVersion(name: "core", version: "0.2.0")] = 8 },
+    Change("secret's version", layers: ["core", "app", "tail"]) {
+      $0.change(core + "fragment.yml", "token: 1", "token: 2")
+    },
+    Change("epoch", layers: ["core", "app", "tail"]) {
+      $0.lock.epochs[FragmentVersion(name: "core", version: "0.2.0")] = 8
+    },
     Change("no epoch", layers: ["core", "app", "tail"]) { $0.change(core + "fragment.yml", "refresh: 7d\n", "") },
     // Inputs of the cell alone.
-    Change("product's test", layers: [], cell: true) { $0.change("products/hello.yml", "[/main.sh]", "[/main.sh, --all]") },
-    Change("a test's words", layers: [], cell: true) { $0.change("products/hello.yml", "[/main.sh]", "[/main.sh, '']") },
+    Change("product's test", layers: [], cell: true) {
+      $0.change("products/hello.yml", "[/main.sh]", "[/main.sh, --all]")
+    },
+    Change("a test's words", layers: [], cell: true) {
+      $0.change("products/hello.yml", "[/main.sh]", "[/main.sh, '']")
+    },
     Change("fragment's test", layers: [], cell: true) { $0.change(app + "fragment.yml", "-f", "-x") },
-    Change("test's time limit", layers: [], cell: true) { $0.change("products/hello.yml", "[/main.sh]\n", "[/main.sh]\n    timeoutSeconds: 61\n") },
+    Change("test's time limit", layers: [], cell: true) {
+      $0.change("products/hello.yml", "[/main.sh]\n", "[/main.sh]\n    timeoutSeconds: 61\n")
+    },
     Change("accelerator", layers: [], cell: true) {
       $0.change("products/hello.yml", "linux/amd64\n", "linux/amd64\n    accelerator: {vendor: nvidia}\n")
     },
     // What can influence nothing.
-    Change("product's name", layers: []) { $0.files["products/other.yml"] = $0.files.removeValue(forKey: "products/hello.yml") },
+    Change("product's name", layers: []) {
+      $0.files["products/other.yml"] = $0.files.removeValue(forKey: "products/hello.yml")
+    },
     Change("product's version", layers: []) { $0.change("products/hello.yml", "version: 1.0.0", "version: 2.0.0") },
     Change("product's image and tags", layers: []) {
       $0.change("products/hello.yml", "fixture/hello", "other/hello")
@@ -68,7 +86,8 @@ import Testing
       $0.change(app + "fragment.yml", "description: app", "description: another app")
     },
     Change("order of YAML keys", layers: []) {
-      $0.files["manifests/hello.yml"] = "args: {COLOR: red}\nfragments: [app@1.0.0, core@0.2.0]\nbase: debian\ntemplate: base@1\n"
+      $0.files["manifests/hello.yml"] =
+        "args: {COLOR: red}\nfragments: [app@1.0.0, core@0.2.0]\nbase: debian\ntemplate: base@1\n"
     },
     Change("JSON for YAML", layers: []) {
       $0.files["manifests/hello.yml"] = nil
@@ -77,7 +96,9 @@ import Testing
     },
     Change("order of files", layers: []) { $0.reversed = true },
     Change("a file that nothing names", layers: []) { $0.files[app + "unused.txt"] = "v\n" },
-    Change("a default that the manifest overrides", layers: []) { $0.change(app + "fragment.yml", "COLOR: blue", "COLOR: black") },
+    Change("a default that the manifest overrides", layers: []) {
+      $0.change(app + "fragment.yml", "COLOR: blue", "COLOR: black")
+    },
     Change("how long a result is good", layers: []) { $0.change(core + "fragment.yml", "7d", "8d") },
     Change("where the base comes from", layers: []) {
       $0.change("catalog.yml", "r.example", "mirror.example")
@@ -95,7 +116,8 @@ import Testing
     var fixture = PlanFixture()
     change.make(&fixture)
     let after = try fixture.work()
-    let old = try before.path(), new = try after.path()
+    let old = try before.path()
+    let new = try after.path()
     #expect(old.map(\.title) == Self.all && new.map(\.title) == Self.all)
     let changed = zip(old, new).filter { $0.key != $1.key }.map(\.0.title)
     #expect(changed == change.layers)

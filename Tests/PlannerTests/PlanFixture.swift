@@ -9,58 +9,58 @@ struct PlanFixture {
   var files: [String: String] = [
     "catalog.yml": "name: fixture\nbases:\n  debian: {source: r.example/library/debian, tag: '12'}\n",
     "products/hello.yml": """
-      image: fixture/hello
-      version: 1.0.0
-      description: says hello
-      manifest: hello
-      tags: ["{version}"]
-      targets:
-        - platform: linux/amd64
-      tests:
-        - name: runs
-          command: [/main.sh]
+    image: fixture/hello
+    version: 1.0.0
+    description: says hello
+    manifest: hello
+    tags: ["{version}"]
+    targets:
+      - platform: linux/amd64
+    tests:
+      - name: runs
+        command: [/main.sh]
 
-      """,
+    """,
     "manifests/hello.yml": """
-      template: base@1
-      base: debian
-      fragments:
-        core: 0.2.0
-        app: 1.0.0
-      args:
-        COLOR: red
+    template: base@1
+    base: debian
+    fragments:
+      core: 0.2.0
+      app: 1.0.0
+    args:
+      COLOR: red
 
-      """,
+    """,
     "templates/base/1/Dockerfile.tpl": """
-      ARG LEVEL=1
-      FROM {base}
-      LABEL vendor=fixture
-      #--MODULE:core--#
-      #--ENDMODULE--#
-      #--MODULE:app--#
-      #--ENDMODULE--#
-      USER 1
+    ARG LEVEL=1
+    FROM {base}
+    LABEL vendor=fixture
+    #--MODULE:core--#
+    #--ENDMODULE--#
+    #--MODULE:app--#
+    #--ENDMODULE--#
+    USER 1
 
-      """,
+    """,
     "fragments/core/0.2.0/fragment.yml": """
-      name: core
-      version: 0.2.0
-      description: core
-      refresh: 7d
-      secrets: {token: 1}
+    name: core
+    version: 0.2.0
+    description: core
+    refresh: 7d
+    secrets: {token: 1}
 
-      """,
+    """,
     "fragments/core/0.2.0/Dockerfile.fragment": "RUN --mount=type=secret,id=token,required=true true\n",
     "fragments/app/1.0.0/fragment.yml": """
-      name: app
-      version: 1.0.0
-      description: app
-      args: {COLOR: blue}
-      tests:
-        - name: there
-          command: [test, -f, /main.sh]
+    name: app
+    version: 1.0.0
+    description: app
+    args: {COLOR: blue}
+    tests:
+      - name: there
+        command: [test, -f, /main.sh]
 
-      """,
+    """,
     "fragments/app/1.0.0/Dockerfile.fragment": "ARG COLOR\nCOPY main.sh data /app/\n",
     "fragments/app/1.0.0/main.sh": "#!/bin/sh\n",
     "fragments/app/1.0.0/data/a.txt": "a\n",

@@ -19,7 +19,8 @@ import Testing
 
   @Test func productsShareTheirLowerLayers() throws {
     var fixture = PlanFixture()
-    fixture.files["products/world.yml"] = "image: fixture/world\nversion: 2\nmanifest: world\ntags: [x]\ntargets: [{platform: linux/amd64}]\n"
+    fixture.files["products/world.yml"] =
+      "image: fixture/world\nversion: 2\nmanifest: world\ntags: [x]\ntargets: [{platform: linux/amd64}]\n"
     fixture.files["manifests/world.yml"] = fixture.files["manifests/hello.yml"]?.replacing("red", with: "green")
     let plan = try fixture.work().plan
     #expect(plan.images.map(\.product) == ["hello", "world"])
@@ -37,7 +38,8 @@ import Testing
 
   @Test func equalCellsOfTwoProductsAreOne() throws {
     var fixture = PlanFixture()
-    fixture.files["products/copy.yml"] = fixture.files["products/hello.yml"]?.replacing("fixture/hello", with: "fixture/copy")
+    fixture.files["products/copy.yml"] = fixture.files["products/hello.yml"]?.replacing(
+      "fixture/hello", with: "fixture/copy")
     let plan = try fixture.work().plan
     #expect(plan.images.count == 2 && plan.cells.count == 1 && plan.layers.count == 4)
     #expect(plan.cells[0].product == "copy")
@@ -53,7 +55,10 @@ import Testing
   }
 
   @Test(arguments: [
-    ("requires: {core: [0.2.0, 0.3.0]}\n", "core=0.2.1", "app@1.0.0 requires core@0.2.0 or 0.3.0, but it has core@0.2.1"),
+    (
+      "requires: {core: [0.2.0, 0.3.0]}\n", "core=0.2.1",
+      "app@1.0.0 requires core@0.2.0 or 0.3.0, but it has core@0.2.1"
+    ),
     ("conflicts: {core: 0.2.1}\n", "core=0.2.1", "app@1.0.0 conflicts with core@0.2.1"),
   ])
   func impossibleCellsAreLeftOut(_ rule: String, _ variant: String, _ reason: String) throws {
@@ -68,30 +73,34 @@ import Testing
   @Test func requiredFragmentsStandBelow() throws {
     var fixture = PlanFixture()
     fixture.files["fragments/core/0.2.0/fragment.yml"]? += "requires: {app: any}\n"
-    #expect(try fixture.errors() == [
-      "products/hello.yml: field 'matrix': no variant is possible: core@0.2.0 requires app, which comes after it"
-    ])
+    #expect(
+      try fixture.errors() == [
+        "products/hello.yml: field 'matrix': no variant is possible: core@0.2.0 requires app, which comes after it"
+      ])
   }
 
   @Test func whatIsNotLockedIsNotPlanned() throws {
     var fixture = PlanFixture()
     fixture.lock.bases = [:]
-    #expect(try fixture.errors() == [
-      "manifests/hello.yml:2: field 'base': the base image 'debian' (r.example/library/debian) is not locked for linux/amd64; run 'kiln lock'"
-    ])
+    #expect(
+      try fixture.errors() == [
+        "manifests/hello.yml:2: field 'base': the base image 'debian' (r.example/library/debian) is not locked for linux/amd64; run 'kiln lock'"
+      ])
     fixture = PlanFixture()
     fixture.lock.epochs = [:]
-    #expect(try fixture.errors() == [
-      "fragments/core/0.2.0/fragment.yml: field 'refresh': no epoch is locked for core@0.2.0, which depends on the outside; run 'kiln lock'"
-    ])
+    #expect(
+      try fixture.errors() == [
+        "fragments/core/0.2.0/fragment.yml: field 'refresh': no epoch is locked for core@0.2.0, which depends on the outside; run 'kiln lock'"
+      ])
   }
 
   @Test func oneTagForTwoImagesIsAnError() throws {
     var fixture = PlanFixture()
     fixture.files["products/world.yml"] = fixture.files["products/hello.yml"]?.replacing("[/main.sh]", with: "[/other]")
-    #expect(try fixture.errors() == [
-      "products/world.yml:5: field 'tags': world and hello would both be fixture/hello:1.0.0; say '{variant}' or '{product}' in it"
-    ])
+    #expect(
+      try fixture.errors() == [
+        "products/world.yml:5: field 'tags': world and hello would both be fixture/hello:1.0.0; say '{variant}' or '{product}' in it"
+      ])
   }
 
   @Test func tagsAreExpanded() throws {
@@ -105,8 +114,13 @@ import Testing
 
   @Test func requestsChooseProductsAndPlatforms() throws {
     var fixture = PlanFixture()
-    fixture.change("products/hello.yml", "  - platform: linux/amd64\n", "  - platform: linux/amd64\n  - platform: linux/arm64\n    required: false\n")
-    #expect(try fixture.work().plan.images[0].cells.map { "\($0.target.platform) \($0.required)" } == ["linux/amd64 true", "linux/arm64 false"])
+    fixture.change(
+      "products/hello.yml", "  - platform: linux/amd64\n",
+      "  - platform: linux/amd64\n  - platform: linux/arm64\n    required: false\n")
+    #expect(
+      try fixture.work().plan.images[0].cells.map { "\($0.target.platform) \($0.required)" } == [
+        "linux/amd64 true", "linux/arm64 false",
+      ])
     fixture.request = try PlanRequest(platforms: [#require(Platform("linux/arm64"))])
     #expect(try fixture.work().plan.cells.map(\.target.platform.description) == ["linux/arm64"])
     fixture.request = try PlanRequest(platforms: [#require(Platform("linux/386"))])
@@ -119,7 +133,10 @@ import Testing
     let work = try PlanFixture().work()
     let core = try #require(work.plan.layers.first { $0.fragment?.name == "core" })
     #expect(core.secrets == ["token": "1"] && core.context == nil)
-    #expect(core.dockerfile == "ARG LEVEL=1\nFROM kiln-parent\nARG SOURCE_DATE_EPOCH\nRUN --mount=type=secret,id=token,required=true true\n")
+    #expect(
+      core.dockerfile
+        == "ARG LEVEL=1\nFROM kiln-parent\nARG SOURCE_DATE_EPOCH\nRUN --mount=type=secret,id=token,required=true true\n"
+    )
     let app = try #require(work.plan.layers.first { $0.fragment?.name == "app" })
     #expect(app.arguments == ["LEVEL": "1", "COLOR": "red"])
     let context = try #require(app.context)

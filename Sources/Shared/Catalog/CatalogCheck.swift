@@ -40,7 +40,9 @@ struct CatalogCheck {
       marks[fragment.id] = .open
       trail.append(fragment)
       for relation in fragment.requires {
-        for next in catalog.fragments.values.filter({ relation.matches($0.id) }).sorted(by: { $0.id.version < $1.id.version }) {
+        for next in catalog.fragments.values.filter({ relation.matches($0.id) }).sorted(by: {
+          $0.id.version < $1.id.version
+        }) {
           switch marks[next.id] {
           case nil: visit(next)
           case .done: continue
@@ -55,7 +57,8 @@ struct CatalogCheck {
       trail.removeLast()
       marks[fragment.id] = .done
     }
-    for fragment in catalog.fragments.values.sorted(by: { $0.id.description < $1.id.description }) where marks[fragment.id] == nil {
+    for fragment in catalog.fragments.values.sorted(by: { $0.id.description < $1.id.description })
+    where marks[fragment.id] == nil {
       visit(fragment)
     }
   }
@@ -75,7 +78,8 @@ struct CatalogCheck {
     for (index, entry) in manifest.fragments.enumerated() where catalog.fragments[entry.value] == nil {
       whole = false
       if !unread.fragments.contains(entry.value) {
-        found.add(catalog.unknownFragment(entry.value, file: manifest.file, line: entry.line, field: "fragments[\(index)]"))
+        found.add(
+          catalog.unknownFragment(entry.value, file: manifest.file, line: entry.line, field: "fragments[\(index)]"))
       }
     }
     if whole { check(manifest.name, [:]) }
@@ -84,7 +88,8 @@ struct CatalogCheck {
 
   private func checkArgumentNames(_ manifest: ProductManifest) {
     let names = Set(manifest.fragments.map(\.value.name))
-    guard let template = catalog.templates[manifest.template.value], !unread.fragments.contains(where: { names.contains($0.name) })
+    guard let template = catalog.templates[manifest.template.value],
+      !unread.fragments.contains(where: { names.contains($0.name) })
     else { return }
     var known = Set(template.globalArguments.map(\.name))
     for case .text(let text) in template.parts { known.formUnion(text.arguments.map(\.name)) }
@@ -101,7 +106,8 @@ struct CatalogCheck {
 
   private func check(_ manifest: String, _ choice: Matrix.Choice) {
     // What a manifest that is itself wrong leaves out would be reported a second time.
-    guard !unread.manifests.contains(manifest), let composition = try? catalog.compose(manifest: manifest, choice: choice),
+    guard !unread.manifests.contains(manifest),
+      let composition = try? catalog.compose(manifest: manifest, choice: choice),
       composition.impossibility == nil
     else { return }
     CompositionCheck(composition: composition, found: found).run()
@@ -110,7 +116,8 @@ struct CatalogCheck {
   // MARK: Products
 
   private func checkProduct(_ product: Product) {
-    let named = [(product.manifest, "manifest")]
+    let named =
+      [(product.manifest, "manifest")]
       + product.targets.enumerated().compactMap { index, target in
         target.manifest.map { ($0, "targets[\(index)].manifest") }
       }
@@ -174,7 +181,8 @@ struct CatalogCheck {
     let unfiltered = Matrix(axes: matrix.axes, include: [], exclude: [], line: matrix.line).variants(standard: [:])
     for (index, choice) in matrix.exclude.enumerated()
     where !unfiltered.contains(where: { Matrix.matches($0.choice, choice.value) }) {
-      found.add(product.file, choice.line, field: "matrix.exclude[\(index)]", "excludes nothing: no variant has all of these")
+      found.add(
+        product.file, choice.line, field: "matrix.exclude[\(index)]", "excludes nothing: no variant has all of these")
     }
     let variants = catalog.variants(of: product, manifest: name)
     if variants.isEmpty { found.add(product.file, matrix.line, field: "matrix", "every variant is excluded") }

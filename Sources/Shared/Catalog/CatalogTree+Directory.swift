@@ -38,7 +38,9 @@ extension CatalogTree {
       if names.contains(".dockerignore") {
         found.add(".dockerignore", nil, "docker would leave files out that Kiln sends; remove it")
       }
-      for name in names where CatalogTree.files.contains(name) || CatalogTree.folders.contains(name) { visit(name, depth: 1) }
+      for name in names where CatalogTree.files.contains(name) || CatalogTree.folders.contains(name) {
+        visit(name, depth: 1)
+      }
     }
 
     private func list(_ path: String) -> [String]? {

@@ -67,7 +67,8 @@ package struct CatalogTree: Sendable, Hashable {
   /// All entries below `folder`, which has no slash at its end.
   package func entries(below folder: String) -> ArraySlice<Entry> {
     let prefix = Array((folder + "/").utf8)
-    var low = 0, high = entries.count
+    var low = 0
+    var high = entries.count
     while low < high {
       let middle = (low + high) / 2
       if entries[middle].path.utf8.lexicographicallyPrecedes(prefix) { low = middle + 1 } else { high = middle }
@@ -91,7 +92,9 @@ package struct CatalogTree: Sendable, Hashable {
   package var digest: Digest { Digest(of: tar()) }
 
   /// The catalog as a normalised archive: equal content, equal bytes.
-  package func tar() -> Data { TarArchive.write(entries.map { TarArchive.Entry(path: $0.path, content: $0.content.archived) }) }
+  package func tar() -> Data {
+    TarArchive.write(entries.map { TarArchive.Entry(path: $0.path, content: $0.content.archived) })
+  }
 
   static func isDefinition(_ path: String) -> Bool {
     guard let slash = path.firstIndex(of: "/") else { return files.contains(path) }
@@ -135,7 +138,8 @@ extension CatalogTree.Content {
 extension CatalogTree {
   /// Reads a catalog that travelled as a tar.
   package init(tar: Data, maxBytes: Int = maxTotalBytes) throws(CatalogErrors) {
-    let limits = TarArchive.Limits(maxArchiveBytes: maxBytes, maxFileBytes: Self.maxFileBytes, maxEntries: 2 * Self.maxFiles)
+    let limits = TarArchive.Limits(
+      maxArchiveBytes: maxBytes, maxFileBytes: Self.maxFileBytes, maxEntries: 2 * Self.maxFiles)
     let archived: [TarArchive.Entry]
     do {
       archived = try TarArchive.read(tar, limits: limits)

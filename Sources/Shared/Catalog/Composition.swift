@@ -32,14 +32,19 @@ package struct Composition: Sendable, Hashable {
     let present = fragments
     for (position, fragment) in present.enumerated() {
       for relation in fragment.conflicts {
-        if let other = present.first(where: { relation.matches($0.id) }) { return "\(fragment.id) conflicts with \(other.id)" }
+        if let other = present.first(where: { relation.matches($0.id) }) {
+          return "\(fragment.id) conflicts with \(other.id)"
+        }
       }
       for relation in fragment.requires {
-        let wanted = relation.versions.map { "\(relation.fragment)@\($0.joined(separator: " or "))" } ?? relation.fragment
+        let wanted =
+          relation.versions.map { "\(relation.fragment)@\($0.joined(separator: " or "))" } ?? relation.fragment
         guard let index = present.firstIndex(where: { $0.id.name == relation.fragment }) else {
           return "\(fragment.id) requires \(wanted), which is not in it"
         }
-        if !relation.matches(present[index].id) { return "\(fragment.id) requires \(wanted), but it has \(present[index].id)" }
+        if !relation.matches(present[index].id) {
+          return "\(fragment.id) requires \(wanted), but it has \(present[index].id)"
+        }
         if index > position { return "\(fragment.id) requires \(wanted), which comes after it" }
       }
     }
@@ -55,7 +60,9 @@ package struct Composition: Sendable, Hashable {
     return template.globalArguments.first { $0.name == argument.name }?.value
   }
 
-  static func isSetByBuild(_ name: String) -> Bool { ArgumentRule.predefined.contains(name) || name == ArgumentRule.epoch }
+  static func isSetByBuild(_ name: String) -> Bool {
+    ArgumentRule.predefined.contains(name) || name == ArgumentRule.epoch
+  }
 }
 
 extension Catalog {

@@ -21,9 +21,11 @@ struct CompositionCheck {
       found.add(
         manifest.file, manifest.fragmentsLine, field: "fragments",
         "the template's marker for '\(marker.fragment)' (\(composition.template.file):\(marker.line)) has no fragment",
-        suggestion: .hint("name a version of '\(marker.fragment)', or make the marker optional: #--MODULE?:\(marker.fragment)--#"))
+        suggestion: .hint(
+          "name a version of '\(marker.fragment)', or make the marker optional: #--MODULE?:\(marker.fragment)--#"))
     }
-    for (index, fragment) in manifest.fragments.enumerated() where !markers.contains(where: { $0.fragment == fragment.value.name }) {
+    for (index, fragment) in manifest.fragments.enumerated()
+    where !markers.contains(where: { $0.fragment == fragment.value.name }) {
       found.add(
         manifest.file, fragment.line, field: "fragments[\(index)]",
         "the template \(composition.template.id) has no marker for the fragment '\(fragment.value.name)'",
@@ -54,7 +56,8 @@ struct CompositionCheck {
           // From here on the single Dockerfile would read the argument, the next layer the variable.
           if environment.contains(argument.name) {
             found.add(
-              text.file, instruction.line, "the argument '\(argument.name)' hides the ENV of the same name for what follows",
+              text.file, instruction.line,
+              "the argument '\(argument.name)' hides the ENV of the same name for what follows",
               suggestion: .hint("give it another name"))
           }
         }
@@ -89,7 +92,8 @@ struct CompositionCheck {
       guard let value = composition.value(of: argument, in: part) else {
         found.add(
           manifest.file, manifest.template.line, field: "args.\(argument.name)",
-          "\(name) needs a value (\(file):\(argument.line) has no default)", suggestion: .hint("say it in the manifest's args"))
+          "\(name) needs a value (\(file):\(argument.line) has no default)",
+          suggestion: .hint("say it in the manifest's args"))
         return
       }
       if let other = values[argument.name], other.value != value {

@@ -24,7 +24,8 @@ struct ContextSources {
       throw Problem("'\(source)' has a variable: which files are meant must be known before the build")
     }
     if source.contains(where: { "\"'\\".contains($0) }) {
-      throw Problem("'\(source)' has a quote or a backslash, which is not supported in a path; use the JSON form for blanks")
+      throw Problem(
+        "'\(source)' has a quote or a backslash, which is not supported in a path; use the JSON form for blanks")
     }
     let parts = source.split(separator: "/").map(String.init).filter { $0 != "." }
     if parts.contains("..") { throw Problem("'\(source)' leaves the \(place)") }
@@ -96,7 +97,8 @@ struct ContextSources {
 
   /// Go's `filepath.Match` for one part of a path, of `*` and `?` alone.
   static func matches(_ name: String, _ pattern: String) -> Bool {
-    let name = Array(name.unicodeScalars), pattern = Array(pattern.unicodeScalars)
+    let name = Array(name.unicodeScalars)
+    let pattern = Array(pattern.unicodeScalars)
     var (n, p) = (0, 0)
     var retry: (n: Int, p: Int)?
     while n < name.count {
@@ -166,7 +168,8 @@ extension Instruction {
     var type: String { self["type"] ?? "bind" }
     var isContextBind: Bool { type == "bind" && !has("from") }
     var word: String {
-      "--mount=" + options.map { option in option.value.map { "\(option.key)=\($0)" } ?? option.key }.joined(separator: ",")
+      "--mount="
+        + options.map { option in option.value.map { "\(option.key)=\($0)" } ?? option.key }.joined(separator: ",")
     }
   }
 

@@ -88,7 +88,8 @@ enum NearestName {
   /// The candidate with the least edit distance, if it is close enough to be what was meant.
   static func suggestion(for name: String, among candidates: some Sequence<String>) -> Diagnostic.Suggestion? {
     let typed = Array(name.lowercased().utf8.prefix(64))
-    let best = candidates
+    let best =
+      candidates
       .map { (distance: distance(typed, Array($0.lowercased().utf8.prefix(64))), name: $0) }
       .min { ($0.distance, $0.name) < ($1.distance, $1.name) }
     guard let best, best.distance <= max(1, typed.count / 3) else { return nil }

@@ -48,7 +48,9 @@ package struct Lock: Sendable, Hashable {
     text += bases.isEmpty ? "bases: {}\n" : "bases:\n"
     for (name, base) in bases.sorted(by: { $0.key < $1.key }) {
       text += "  \"\(name)\":\n    source: \"\(base.source)\"\n    tag: \"\(base.tag)\"\n    platforms:\n"
-      for (platform, digest) in base.platforms.sorted(by: { $0.key < $1.key }) { text += "      \(platform): \(digest)\n" }
+      for (platform, digest) in base.platforms.sorted(by: { $0.key < $1.key }) {
+        text += "      \(platform): \(digest)\n"
+      }
     }
     text += epochs.isEmpty ? "epochs: {}\n" : "epochs:\n"
     for (fragment, epoch) in epochs.sorted(by: { $0.key.description < $1.key.description }) {
@@ -103,7 +105,8 @@ package struct Lock: Sendable, Hashable {
     fields.finish()
     guard let source, let tag else { return nil }
     guard Reference.isSource(source.value), Name.isTag(tag.value) else {
-      fields.report("source", line: source.line, "'\(source.value)' with the tag '\(tag.value)' is not a place of an image")
+      fields.report(
+        "source", line: source.line, "'\(source.value)' with the tag '\(tag.value)' is not a place of an image")
       return nil
     }
     return Base(source: source.value, tag: tag.value, platforms: platforms)

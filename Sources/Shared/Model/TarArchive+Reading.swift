@@ -151,7 +151,9 @@ extension TarArchive {
 
     private func octal(_ field: [UInt8]) throws(Failure) -> Int {
       let digits = field.filter { $0 != 0 && $0 != 32 }
-      guard digits.count <= 12, digits.allSatisfy({ (48...55).contains($0) }) else { throw bad("a number is not octal") }
+      guard digits.count <= 12, digits.allSatisfy({ (48...55).contains($0) }) else {
+        throw bad("a number is not octal")
+      }
       return digits.reduce(0) { $0 * 8 + Int($1 - 48) }
     }
 

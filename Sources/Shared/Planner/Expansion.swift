@@ -77,7 +77,8 @@ struct Expansion {
     if byVariant.isEmpty, wrong.isEmpty {
       wrong.append(
         Diagnostic(
-          file: product.file, field: "matrix", "no variant is possible: \(impossible.last?.reason ?? "all are excluded")"))
+          file: product.file, field: "matrix",
+          "no variant is possible: \(impossible.last?.reason ?? "all are excluded")"))
     }
     for (variant, references) in byVariant {
       images.append(
@@ -144,15 +145,17 @@ struct Expansion {
     }
     let platform = target.target.platform
     guard let base = pinnedBase(of: composition, platform),
-      let path = try path(of: composition, PathInput(manifest: manifest, choice: variant.choice, platform: platform), base)
+      let path = try path(
+        of: composition, PathInput(manifest: manifest, choice: variant.choice, platform: platform), base)
     else { return nil }
-    let tests = composition.fragments.flatMap { fragment in
-      fragment.tests.map { test in
-        SmokeTest(
-          name: "\(fragment.id.name).\(test.name)", command: test.command, timeoutSeconds: test.timeoutSeconds,
-          expectedOutput: test.expectedOutput)
-      }
-    } + product.tests
+    let tests =
+      composition.fragments.flatMap { fragment in
+        fragment.tests.map { test in
+          SmokeTest(
+            name: "\(fragment.id.name).\(test.name)", command: test.command, timeoutSeconds: test.timeoutSeconds,
+            expectedOutput: test.expectedOutput)
+        }
+      } + product.tests
     let key = CellKey(path: path, tests: tests, target: target.target)
     // The first product by name speaks for a cell that several want.
     if cells[key] == nil {
@@ -196,7 +199,8 @@ struct Expansion {
     }
     if let built = path, built.isEmpty {
       wrong.append(
-        Diagnostic(file: composition.manifest.file, "there is nothing to build: neither template nor fragments say anything"))
+        Diagnostic(
+          file: composition.manifest.file, "there is nothing to build: neither template nor fragments say anything"))
       path = nil
     }
     paths[input] = path
@@ -211,7 +215,8 @@ struct Expansion {
       guard let locked = lock.epochs[fragment.id] else {
         wrong.append(
           Diagnostic(
-            file: fragment.file, field: "refresh", "no epoch is locked for \(fragment.id), which depends on the outside",
+            file: fragment.file, field: "refresh",
+            "no epoch is locked for \(fragment.id), which depends on the outside",
             suggestion: .hint("run 'kiln lock'")))
         return nil
       }

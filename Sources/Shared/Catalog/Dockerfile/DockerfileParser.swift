@@ -26,7 +26,9 @@ struct DockerfileParser {
 
   /// Without their ends; a newline at the very end begins no line.
   static func lines(of text: String) -> [String] {
-    var lines = text.utf8.split(separator: 10, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
+    var lines = text.utf8.split(separator: 10, omittingEmptySubsequences: false).map {
+      String(decoding: $0, as: UTF8.self)
+    }
     if lines.last == "" { lines.removeLast() }
     return lines
   }
@@ -165,7 +167,9 @@ private struct FlagScanner {
 
   mutating func keyword() -> String {
     let start = position
-    while position < bytes.count, !isBlank(bytes[position]), bytes[position] != 10, bytes[position] != 92 { position += 1 }
+    while position < bytes.count, !isBlank(bytes[position]), bytes[position] != 10, bytes[position] != 92 {
+      position += 1
+    }
     return String(decoding: bytes[start..<position], as: UTF8.self).uppercased()
   }
 

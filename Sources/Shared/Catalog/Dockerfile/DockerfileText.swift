@@ -114,12 +114,14 @@ extension Instruction {
   /// A literal value as one word that the builder reads as exactly that. `value` has no newline.
   static func quoted(_ value: String) -> String {
     let plain = value.utf8.allSatisfy { byte in
-      (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || "._/:@+-,".utf8.contains(byte)
+      (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
+        || "._/:@+-,".utf8.contains(byte)
     }
     if plain, !value.isEmpty { return value }
-    return "\"" + value.reduce(into: "") { text, character in
-      if "\"\\$".contains(character) { text.append("\\") }
-      text.append(character)
-    } + "\""
+    return "\""
+      + value.reduce(into: "") { text, character in
+        if "\"\\$".contains(character) { text.append("\\") }
+        text.append(character)
+      } + "\""
   }
 }

@@ -24,8 +24,9 @@ struct FragmentCheck {
         found.add(fragment.file, file.line, field: "context", error.message)
       }
     }
-    let used = Set(([fragment.text] + [fragment.stages].compactMap(\.self)).flatMap(\.instructions).flatMap(\.mounts)
-      .filter { $0.type == "secret" }.compactMap { $0["id"] })
+    let used = Set(
+      ([fragment.text] + [fragment.stages].compactMap(\.self)).flatMap(\.instructions).flatMap(\.mounts)
+        .filter { $0.type == "secret" }.compactMap { $0["id"] })
     for id in fragment.secrets.keys.sorted() where !used.contains(id) {
       found.add(fragment.file, nil, field: "secrets.\(id)", "no RUN of this fragment mounts this secret")
     }
@@ -40,7 +41,8 @@ struct FragmentCheck {
         let file = fragment.text.arguments.contains(argument) ? fragment.text.file : fragment.stages?.file
         found.add(
           file ?? fragment.text.file, argument.line,
-          "'\(argument.name)' has another default in \(fragment.file):\(listed.line)", suggestion: .hint("leave it out here"))
+          "'\(argument.name)' has another default in \(fragment.file):\(listed.line)",
+          suggestion: .hint("leave it out here"))
       }
     }
     let names = Set(declared.map(\.name))
@@ -55,7 +57,9 @@ struct FragmentCheck {
     var names: Set<String> = []
     let prefix = fragment.id.name + "-"
     if let first = stages.instructions.first, first.keyword != "FROM" {
-      found.add(stages.file, first.line, "\(first.keyword) before the first FROM; arguments for all stages belong to the template")
+      found.add(
+        stages.file, first.line,
+        "\(first.keyword) before the first FROM; arguments for all stages belong to the template")
     }
     for instruction in stages.instructions where instruction.keyword == "FROM" {
       guard let name = instruction.stageName, let image = instruction.plainWords.first else {
@@ -74,13 +78,15 @@ struct FragmentCheck {
     guard let base = bases[image] else {
       if !basesUnread {
         found.add(
-          file, instruction.line, "'\(image)' is neither an earlier stage nor a base image of catalog.yml, so it cannot be locked",
+          file, instruction.line,
+          "'\(image)' is neither an earlier stage nor a base image of catalog.yml, so it cannot be locked",
           suggestion: NearestName.suggestion(for: image, among: stages.sorted() + bases.keys.sorted()))
       }
       return
     }
     if base.layoutPath != nil {
-      found.add(file, instruction.line, "'\(image)' is an OCI layout; a stage can begin only with an image from a registry")
+      found.add(
+        file, instruction.line, "'\(image)' is an OCI layout; a stage can begin only with an image from a registry")
     }
   }
 }

@@ -68,8 +68,10 @@ struct TextCheck {
         if let directive = DockerfileParser.directive(String(DockerfileParser.trimmedLeft(raw).prefix { $0 != "\n" })),
           ["syntax", "escape", "check"].contains(directive.name), !allowed.contains(directive.name)
         {
-          let reason = directive.name == "syntax"
-            ? "'# syntax' would run a frontend that no key covers" : "'# \(directive.name)' belongs to the top of a template"
+          let reason =
+            directive.name == "syntax"
+            ? "'# syntax' would run a frontend that no key covers"
+            : "'# \(directive.name)' belongs to the top of a template"
           found.add(text.file, line, reason)
         }
         line += 1
@@ -93,7 +95,8 @@ struct TextCheck {
     checkVariables(instruction)
     switch instruction.keyword {
     case "ONBUILD": refuse(instruction, "ONBUILD takes effect in the next layer, but not in a single Dockerfile")
-    case "MAINTAINER": refuse(instruction, "MAINTAINER is obsolete", hint: "say LABEL org.opencontainers.image.authors=…")
+    case "MAINTAINER":
+      refuse(instruction, "MAINTAINER is obsolete", hint: "say LABEL org.opencontainers.image.authors=…")
     case "FROM" where !inStages:
       refuse(instruction, "FROM begins another image", hint: "builder stages go to Dockerfile.stages")
     case "ARG": checkArguments(instruction)
@@ -117,7 +120,8 @@ struct TextCheck {
       switch flag.name {
       case "exclude", "parents": refuse(instruction, "--\(flag.name) is not known to every builder")
       case "chmod" where !(flag.value ?? "").utf8.allSatisfy { (48...55).contains($0) } || (flag.value ?? "").isEmpty:
-        refuse(instruction, "--chmod=\(flag.value ?? "") is not known to every builder; write octal digits, such as 0755")
+        refuse(
+          instruction, "--chmod=\(flag.value ?? "") is not known to every builder; write octal digits, such as 0755")
       case "network" where flag.value != "none" && flag.value != "default":
         refuse(instruction, "--network=\(flag.value ?? "") is not supported: only 'default' and 'none'")
       case "security": refuse(instruction, "--security is not supported: a step runs without extra rights")
@@ -135,7 +139,8 @@ struct TextCheck {
   private func checkFrom(_ name: String, _ instruction: Instruction) {
     guard !owner.stages.contains(name) else { return }
     if !name.isEmpty, name.utf8.allSatisfy({ (48...57).contains($0) }) {
-      refuse(instruction, "--from=\(name) is a number, which means another stage in a layer than in the single Dockerfile")
+      refuse(
+        instruction, "--from=\(name) is a number, which means another stage in a layer than in the single Dockerfile")
     } else {
       found.add(
         text.file, instruction.line,
@@ -147,7 +152,9 @@ struct TextCheck {
   private func checkVariables(_ instruction: Instruction) {
     for name in instruction.variableNames.sorted() {
       if ArgumentRule.buildHost.contains(name) {
-        refuse(instruction, "$\(name) differs from host to host", hint: "$\(name.replacing("BUILD", with: "TARGET")) does not")
+        refuse(
+          instruction, "$\(name) differs from host to host",
+          hint: "$\(name.replacing("BUILD", with: "TARGET")) does not")
       } else if name.hasPrefix("BUILDKIT_") {
         refuse(instruction, "$\(name) is a setting of the builder")
       }
@@ -157,7 +164,9 @@ struct TextCheck {
   private func checkArguments(_ instruction: Instruction) {
     for argument in instruction.declaredArguments {
       if ArgumentRule.predefined.contains(argument.name) || argument.name == ArgumentRule.epoch {
-        if argument.value != nil { refuse(instruction, "'\(argument.name)' is set by the build itself; declare it without a value") }
+        if argument.value != nil {
+          refuse(instruction, "'\(argument.name)' is set by the build itself; declare it without a value")
+        }
       } else if let problem = ArgumentRule.problem(with: argument.name) {
         refuse(instruction, problem)
       } else if argument.value.map({ $0.contains("$") }) ?? false {
@@ -180,7 +189,9 @@ struct TextCheck {
       case .url(let url):
         let checksum = instruction.flag("checksum")?.value ?? ""
         guard checksum.hasPrefix("sha256:"), Digest(checksum) != nil else {
-          refuse(instruction, "ADD of '\(url)' without a checksum: it can be another file tomorrow", hint: "say --checksum=sha256:…")
+          refuse(
+            instruction, "ADD of '\(url)' without a checksum: it can be another file tomorrow",
+            hint: "say --checksum=sha256:…")
           break
         }
         if url.contains("$") { refuse(instruction, "'\(url)' has a variable") }
@@ -188,7 +199,9 @@ struct TextCheck {
         let parts = url.split(separator: "#", maxSplits: 1, omittingEmptySubsequences: false)
         let commit = parts.count > 1 ? parts[1].split(separator: ":", omittingEmptySubsequences: false)[0] : ""
         if commit.utf8.count != 40 || !commit.utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) {
-          refuse(instruction, "ADD of '\(url)' without a commit: a branch or a tag can move", hint: "say #COMMIT with 40 hex digits")
+          refuse(
+            instruction, "ADD of '\(url)' without a commit: a branch or a tag can move",
+            hint: "say #COMMIT with 40 hex digits")
         }
       }
     }
@@ -255,7 +268,8 @@ struct TextCheck {
   private func checkSecret(_ mount: Instruction.Mount, _ instruction: Instruction) {
     let isRequired = mount.options.contains { $0.key == "required" && ($0.value ?? "true") == "true" }
     if !isRequired {
-      refuse(instruction, "a secret that may be missing gives another layer under the same key", hint: "say required=true")
+      refuse(
+        instruction, "a secret that may be missing gives another layer under the same key", hint: "say required=true")
     }
     guard let id = mount["id"] else {
       refuse(instruction, "a secret mount needs an id")

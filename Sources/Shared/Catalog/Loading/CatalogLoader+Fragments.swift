@@ -63,7 +63,8 @@ extension CatalogLoader {
         continue
       }
       guard let text = version.value, Name.isTag(text) else {
-        fields.report(field, line: version.line, "expected a version, such as 1: the builder cannot see whether the value changed")
+        fields.report(
+          field, line: version.line, "expected a version, such as 1: the builder cannot see whether the value changed")
         continue
       }
       secrets[id] = text
@@ -119,7 +120,8 @@ extension CatalogLoader {
     case .scalar("catalog", _): return (.catalog, [])
     case .list: return (.fragment, fields.strings("context"))
     default:
-      fields.report("context", line: value.line, "expected 'catalog', or a list of files besides those that the text names")
+      fields.report(
+        "context", line: value.line, "expected 'catalog', or a list of files besides those that the text names")
       return (.fragment, [])
     }
   }

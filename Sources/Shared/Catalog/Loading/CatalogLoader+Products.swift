@@ -62,7 +62,8 @@ extension CatalogLoader {
 
   func checkedValue(_ value: Located<String>, field: String, _ fields: Fields) -> Located<String>? {
     guard !value.value.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
-      fields.report(field, line: value.line, "control characters and line ends are not supported in an argument's value")
+      fields.report(
+        field, line: value.line, "control characters and line ends are not supported in an argument's value")
       return nil
     }
     return value
@@ -74,7 +75,8 @@ extension CatalogLoader {
     let image = fields.requireString("image")
     if let image, !Name.isRepository(image.value) {
       fields.report(
-        "image", line: image.line, "'\(image.value)' is not a repository: names separated by '/', without registry or tag")
+        "image", line: image.line,
+        "'\(image.value)' is not a repository: names separated by '/', without registry or tag")
     }
     let version = fields.checkedVersion(fields.requireString("version"), "version")
     let description = fields.string("description")

@@ -31,7 +31,8 @@ extension CatalogLoader {
     }
     guard let first = candidates.first else {
       let other = lines.firstIndex { DockerfileParser.trimmedLeft($0).uppercased().hasPrefix("FROM") }
-      found.add(file, other.map { $0 + 1 } ?? 1, "expected a line 'FROM {base}', which stands for the manifest's base image")
+      found.add(
+        file, other.map { $0 + 1 } ?? 1, "expected a line 'FROM {base}', which stands for the manifest's base image")
       return nil
     }
     for other in candidates.dropFirst() { found.add(file, other + 1, "a second 'FROM {base}'") }
@@ -48,7 +49,8 @@ extension CatalogLoader {
         if directive.value == "\\" {
           directives.append(line)
         } else {
-          found.add(file, index + 1, "fragments are written for the escape character '\\'; another one is not supported")
+          found.add(
+            file, index + 1, "fragments are written for the escape character '\\'; another one is not supported")
         }
       case "check": directives.append(line)
       default: return directives

@@ -9,7 +9,9 @@ enum Reference {
     let labels = host.split(separator: ".", omittingEmptySubsequences: false)
     let fine = labels.allSatisfy { label in
       !label.isEmpty && label.first != "-" && label.last != "-"
-        && label.utf8.allSatisfy { (48...57).contains($0) || (97...122).contains($0) || (65...90).contains($0) || $0 == 45 }
+        && label.utf8.allSatisfy {
+          (48...57).contains($0) || (97...122).contains($0) || (65...90).contains($0) || $0 == 45
+        }
     }
     guard fine else { return false }
     return parts.count == 1 || (Int(parts[1]).map { (1...65535).contains($0) } ?? false)

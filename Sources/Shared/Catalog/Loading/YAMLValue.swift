@@ -60,7 +60,9 @@ struct YAMLValue {
     var before: UInt8 = 10
     var star = false
     for byte in text.utf8 {
-      if star, (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || byte > 127 || byte == 95 {
+      if star,
+        (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || byte > 127 || byte == 95
+      {
         count += 1
       }
       star = byte == UInt8(ascii: "*") && " \t\r\n[{,:?-".utf8.contains(before)
@@ -99,10 +101,11 @@ struct YAMLValue {
     case .sequence(let nodes):
       content = .list(nodes.map { YAMLValue($0, line: line) })
     case .mapping(let mapping):
-      content = .map(mapping.map { key, value in
-        let keyLine = key.mark?.line ?? line
-        return Member(key: key.scalar?.string ?? "", line: keyLine, value: YAMLValue(value, line: keyLine))
-      })
+      content = .map(
+        mapping.map { key, value in
+          let keyLine = key.mark?.line ?? line
+          return Member(key: key.scalar?.string ?? "", line: keyLine, value: YAMLValue(value, line: keyLine))
+        })
     case .alias:
       content = .null
     }

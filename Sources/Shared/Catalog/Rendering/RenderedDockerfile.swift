@@ -73,7 +73,8 @@ extension Catalog {
     for argument in part.declared where !Composition.isSetByBuild(argument.name) {
       values[argument.name] = composition.value(of: argument, in: part)
     }
-    let sources = part.fragment.map { TextOwner(fragment: $0, tree: tree).sources }
+    let sources =
+      part.fragment.map { TextOwner(fragment: $0, tree: tree).sources }
       ?? ContextSources(folder: composition.template.folder, tree: tree)
     let rewriting = DockerfileText.Rewriting(sources: sources, arguments: values, images: images)
     do {
