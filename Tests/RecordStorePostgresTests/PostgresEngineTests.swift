@@ -14,6 +14,14 @@ import Testing
     }
   }
 
+  @Test func acceptsTheStore() async throws {
+    try await TestDatabase.with { database in
+      let engine = try database.engine(database.configuration())
+      try await SQLEngineConformance.acceptsTheStore(engine, .postgres)
+      await engine.close()
+    }
+  }
+
   // MARK: Roles
 
   @Test func anExecutorCallsProceduresAndNothingElse() async throws {

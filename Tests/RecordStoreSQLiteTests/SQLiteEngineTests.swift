@@ -13,6 +13,12 @@ import Testing
     await engine.close()
   }
 
+  @Test func acceptsTheStore() async throws {
+    let engine = try SQLiteEngine(path: nil, time: SystemTime())
+    try await SQLEngineConformance.acceptsTheStore(engine, .sqlite)
+    await engine.close()
+  }
+
   @Test func aFileKeepsWhatWasCommitted() async throws {
     try await withDatabase { path in
       let first = try SQLiteEngine(path: path, time: SystemTime())

@@ -1,4 +1,4 @@
-import RecordStore
+package import RecordStore
 import Testing
 
 extension SQLEngineConformance {
@@ -95,4 +95,26 @@ extension SQLEngineConformance {
       #expect(try await engine.migrate([things, second], procedures: []) == [2])
     },
   ]
+}
+
+extension SQLEngineConformance {
+  /// That the store's own tables and procedures are understood, and that every procedure can be called
+  /// with a fence that nobody holds.
+  package static func acceptsTheStore(_ engine: any SQLEngine, _ dialect: Schema.Dialect) async throws {
+    let migrations = Schema.migrations(dialect)
+    #expect(try await engine.migrate(migrations, procedures: Procedure.all) == migrations.map(\.version))
+    #expect(try await engine.migrate(migrations, procedures: Procedure.all) == [])
+    for procedure in Procedure.all {
+      let arguments = procedure.arguments.map { type -> SQLValue in
+        switch type {
+        case .text: .text("nobody")
+        case .bigint: .integer(1)
+        case .bytea: .bytes([])
+        }
+      }
+      let rows = try await engine.call(procedure, arguments)
+      let columns = Set(procedure.result.map(\.name))
+      for row in rows { #expect(Set(row.values.keys) == columns, "\(procedure.name)") }
+    }
+  }
 }
