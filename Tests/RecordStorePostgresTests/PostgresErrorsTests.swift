@@ -22,7 +22,7 @@ import Testing
 
   @Test(arguments: [
     (
-      "connection to server at \"h\", port 1 failed: FATAL:  28P01: password authentication failed\nLOCATION:  a, b.c:1\n",
+      "connection to server at \"h\" failed: FATAL:  28P01: password authentication failed\nLOCATION:  a, b.c:1\n",
       StoreError.Code.refused
     ),
     ("connection to server failed: FATAL:  57P03: the database system is starting up\n", .unavailable),
