@@ -19,6 +19,8 @@ struct Kiln: AsyncParsableCommand {
       CommandGroup(
         name: "Work",
         subcommands: [BuildCommand.self, SubmitCommand.self, StatusCommand.self, LogsCommand.self, RecordsCommand.self]),
+      CommandGroup(
+        name: "Farm", subcommands: [CoordinatorCommand.self, ExecutorCommand.self, DatabaseCommand.self]),
     ])
 
   static func main() async {

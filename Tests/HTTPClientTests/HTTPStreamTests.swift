@@ -3,6 +3,8 @@ import Hummingbird
 import Testing
 
 @testable import HTTPClient
+// Hummingbird brings a type of the same name.
+import struct HTTPClient.HTTPRequest
 
 @Suite("HTTP client, streams", .timeLimit(.minutes(1)))
 struct HTTPStreamTests {

@@ -1,0 +1,39 @@
+import ArgumentParser
+import Foundation
+import HTTPClient
+import JobQueue
+import JobQueueAMQP
+import Logging
+import Model
+import RecordStore
+import RecordStorePostgres
+import Registry
+
+/// Where a farm's services are; passwords come by environment or file, never by option.
+struct FarmOptions: ParsableArguments {
+  @Option(name: .customLong("store"), help: "postgresql://USER@HOST:PORT/DATABASE (KILN_STORE_URL).")
+  var storeURL: String?
+  @Option(name: .customLong("queue"), help: "amqp://USER@HOST:PORT/VHOST (KILN_QUEUE_URL).") var queueURL: String?
+  @Option(help: "HOST:PORT/PREFIX (KILN_REGISTRY).") var registry: String?
+
+  func store(_ role: PostgresConfiguration.Role, name: String, effects: Effects, logger: Logger) throws
+    -> SQLRecordStore<PostgresEngine>
+  {
+    let configuration = try PostgresConfiguration(
+      url: try Environment.require(storeURL, "KILN_STORE_URL", "--store"),
+      password: try Environment.secret("KILN_STORE_PASSWORD"), applicationName: name, role: role)
+    return SQLRecordStore(
+      engine: PostgresEngine(configuration: configuration, effects: effects, logger: logger), effects: effects)
+  }
+
+  func queue(_ role: AMQPConfiguration.Role, effects: Effects, logger: Logger) throws -> AMQPJobQueue {
+    let configuration = try AMQPConfiguration(
+      url: try Environment.require(queueURL, "KILN_QUEUE_URL", "--queue"),
+      password: try Environment.secret("KILN_QUEUE_PASSWORD"), role: role)
+    return AMQPJobQueue(configuration: configuration, effects: effects, logger: logger)
+  }
+
+  func images() throws -> RegistryClient {
+    try RegistryAccess.open(try Environment.require(registry, "KILN_REGISTRY", "--registry"))
+  }
+}
