@@ -48,7 +48,7 @@ format: ## lay out the Swift files as `check` wants them
 check: ## formatting, laws, and the tests that need no services
 	scripts/check
 	swift build --build-tests $(SWIFT_FLAGS) --scratch-path $(DEBUG_BUILD)
-	swift test --skip-build $(SWIFT_FLAGS) --scratch-path $(DEBUG_BUILD) --skip '$(NEEDS_SERVICES)'
+	swift test --skip-build --no-parallel $(SWIFT_FLAGS) --scratch-path $(DEBUG_BUILD) --skip '$(NEEDS_SERVICES)'
 
 test: ## everything, on real services that are started and stopped
 	scripts/test

@@ -108,7 +108,10 @@ let package = Package(
     tests("RegistryTests", ["Registry", "HTTPClient", "Model", "TestSupport", hummingbird]),
     tests(
       "CoordinatorTests",
-      ["KilnCoordinator", "JobQueue", "RecordStore", "RecordStoreSQLite", "Registry", "Catalog", "Planner", "Model", "TestSupport"]),
+      [
+        "KilnCoordinator", "JobQueue", "RecordStore", "RecordStoreSQLite", "Registry", "Catalog", "Planner", "Model",
+        "TestSupport",
+      ]),
     tests(
       "ExecutorTests",
       [
@@ -117,6 +120,6 @@ let package = Package(
       ], fixtures: ["Fixtures"]),
     tests(
       "FarmTests",
-      ["kiln", "Model", "HTTPClient", "Registry", "TestSupport", subprocess]),
+      ["kiln", "JobQueue", "JobQueueAMQP", "Model", "RecordStore", "TestSupport", logging]),
   ]
 )

@@ -22,7 +22,8 @@ package struct Coordinator: Sendable {
 
   package init(
     name: String, store: any RecordStore, queue: any JobQueue, images: any ImageStore, pools: [Pool],
-    openSource: @escaping SourceOpener, effects: Effects, logger: Logger, settings: CoordinatorSettings = CoordinatorSettings()
+    openSource: @escaping SourceOpener, effects: Effects, logger: Logger,
+    settings: CoordinatorSettings = CoordinatorSettings()
   ) {
     self.name = name
     self.store = store

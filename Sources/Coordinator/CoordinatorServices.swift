@@ -6,7 +6,8 @@ package import ServiceLifecycle
 /// The loops of a coordinator as services, and the listener that wakes them.
 extension Coordinator {
   package func services() -> [any Service] {
-    let dispatch = Bell(), ending = Bell()
+    let dispatch = Bell()
+    let ending = Bell()
     var services: [any Service] = [
       NotificationListener(coordinator: self, bells: [dispatch, ending]),
       DispatchLoop(coordinator: self, bell: dispatch),

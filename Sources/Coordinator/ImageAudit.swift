@@ -17,7 +17,8 @@ struct ImageAudit {
     for layer in plan.layers {
       guard let row = known.layers[layer.key], row.state == .available, let image = row.image else { continue }
       guard let manifest = try await images.manifest(.digest(image), in: repository) else {
-        missing[layer.key] = MissingImage(generation: row.generation, reason: "image \(image) is gone from the registry")
+        missing[layer.key] = MissingImage(
+          generation: row.generation, reason: "image \(image) is gone from the registry")
         continue
       }
       let all = try ImageManifest(manifest).allBlobs.map(\.digest)

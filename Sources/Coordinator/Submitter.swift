@@ -16,7 +16,8 @@ extension Coordinator {
     package var retryFailed: Bool
 
     package init(
-      scope: Scope = .release, principal: Principal, idempotencyKey: String, priority: Int = 0, retryFailed: Bool = false
+      scope: Scope = .release, principal: Principal, idempotencyKey: String, priority: Int = 0,
+      retryFailed: Bool = false
     ) {
       self.scope = scope
       self.principal = principal
@@ -47,7 +48,8 @@ extension Coordinator {
     let repository = Repositories.layers(request.scope)
     try await bringBases(plan, to: repository)
     for key in forecast.layersToBuild {
-      guard let context = plan.layers.first(where: { $0.key == key })?.context, let bytes = work.contexts[context.digest]
+      guard let context = plan.layers.first(where: { $0.key == key })?.context,
+        let bytes = work.contexts[context.digest]
       else { continue }
       try await images.upload(bytes, digest: context.digest, to: repository)
     }

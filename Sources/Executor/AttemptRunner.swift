@@ -66,7 +66,8 @@ struct AttemptRunner {
   }
 
   private func write(_ end: AttemptEnd, _ claim: Claim, _ log: Logger) async throws {
-    let store = executor.store, fence = claim.fence
+    let store = executor.store
+    let fence = claim.fence
     try await executor.effects.failpoints.reach(.attemptBeforeCommit)
     do {
       switch end {

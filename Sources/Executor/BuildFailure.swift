@@ -132,7 +132,8 @@ package enum BuildFailure {
     let error = said.map { $0.hasPrefix("failed to solve: ") ? String($0.dropFirst(17)) : String($0) }
     guard let error else {
       return Failure(
-        .infrastructure, code: "builder-gone", "\(facts.title): the builder's client ended (\(facts.ending)) and said nothing",
+        .infrastructure, code: "builder-gone",
+        "\(facts.title): the builder's client ended (\(facts.ending)) and said nothing",
         hint: "somebody or the kernel killed it")
     }
     if error.contains("Cannot connect to the Docker daemon") || error.contains("error during connect") {
@@ -155,8 +156,10 @@ package enum BuildFailure {
   private static func stopped(_ reason: Program.StopReason, _ progress: BuildProgress, _ facts: Facts) -> Failure {
     let what = reason == .deadline ? "was not done in time" : "said nothing for too long"
     let code = reason == .deadline ? "deadline" : "no-output"
-    // A fragment's own command is what hangs, or else the builder or something that it waits for.
-    guard let step = progress.steps.last(where: { $0.isRunning && $0.name.contains("] RUN ") }) else {
+    // A fragment's own command is what hangs, or else the builder or something that it waits for. Our
+    // ending the client may already have shown on the step, as an error of its own.
+    guard let step = progress.steps.last(where: { ($0.isRunning || $0.error != nil) && $0.name.contains("] RUN ") })
+    else {
       return Failure(
         .infrastructure, code: code, "\(facts.title): the builder \(what)",
         hint: progress.steps.last(where: \.isRunning).map { "it was at: \($0.name)" })

@@ -37,7 +37,8 @@ package struct DockerCellTester: CellTester {
       for (index, test) in request.tests.enumerated() {
         let left = deadline - time.monotonicSeconds()
         guard left > 0 else {
-          throw Failure(.infrastructure, code: "deadline", "the tests were not done within \(Int(request.deadlineSeconds)) s")
+          throw Failure(
+            .infrastructure, code: "deadline", "the tests were not done within \(Int(request.deadlineSeconds)) s")
         }
         let result = try await run(test, number: index, of: request, image: name, withinSeconds: left)
         results.append(result)
@@ -122,7 +123,8 @@ package struct DockerCellTester: CellTester {
         said += Array("\n[standard output does not contain '\(expected)']".utf8)
       }
     case .signalled(let signal):
-      throw Failure(.infrastructure, code: "container-lost", "test '\(test.name)': docker was ended by signal \(signal)")
+      throw Failure(
+        .infrastructure, code: "container-lost", "test '\(test.name)': docker was ended by signal \(signal)")
     case .stopped:
       said += Array("\n[not done within \(test.timeoutSeconds) s]".utf8)
     }

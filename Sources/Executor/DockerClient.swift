@@ -16,7 +16,8 @@ package struct DockerClient: Sendable {
     inherited: [String: String] = ProcessInfo.processInfo.environment, time: any TimeSource
   ) throws {
     let home = inherited["HOME"] ?? NSHomeDirectory()
-    let userFolder = inherited["DOCKER_CONFIG"].map(URL.init(fileURLWithPath:))
+    let userFolder =
+      inherited["DOCKER_CONFIG"].map(URL.init(fileURLWithPath:))
       ?? URL(fileURLWithPath: home).appendingPathComponent(".docker")
     let user = Self.configuration(in: userFolder)
     try Self.write(Self.credentials(of: user), from: userFolder, to: configurationFolder)
@@ -105,7 +106,8 @@ package struct DockerClient: Sendable {
       }
     } catch {
       throw Failure(
-        .infrastructure, code: "work-folder", "cannot write the docker client's configuration to \(folder.path): \(error)",
+        .infrastructure, code: "work-folder",
+        "cannot write the docker client's configuration to \(folder.path): \(error)",
         hint: "the executor needs a work folder that it may write to")
     }
   }

@@ -42,17 +42,17 @@ package struct Engine: Sendable {
   package func facts() async throws -> Facts {
     let info = try JSONDecoder().decode(
       Info.self, from: Data(try await docker.output(["info", "--format", "{{json .}}"]).utf8))
-    if let error = info.ServerErrors?.first {
+    if let error = info.serverErrors?.first {
       throw Failure(.infrastructure, code: "engine-unreachable", error, hint: "is the engine running?")
     }
     let buildx = try await docker.output(["buildx", "version"])
     let inspection = try await docker.output(["buildx", "inspect"])
-    let root = try await isLocal() ? info.DockerRootDir.map { URL(fileURLWithPath: $0) } : nil
+    let root = try await isLocal() ? info.dockerRootDir.map { URL(fileURLWithPath: $0) } : nil
     return Facts(
-      version: info.ServerVersion ?? "unknown", builderVersion: Self.builderVersion(buildx),
-      platforms: Self.platforms(inspection), architecture: Self.architecture(info.Architecture ?? ""),
-      usesContainerdStore: (info.DriverStatus ?? []).contains { $0.contains("io.containerd.snapshotter.v1") },
-      cpuCount: info.NCPU ?? 0,
+      version: info.serverVersion ?? "unknown", builderVersion: Self.builderVersion(buildx),
+      platforms: Self.platforms(inspection), architecture: Self.architecture(info.architecture ?? ""),
+      usesContainerdStore: (info.driverStatus ?? []).contains { $0.contains("io.containerd.snapshotter.v1") },
+      cpuCount: info.cpuCount ?? 0,
       localRoot: root.flatMap { FileManager.default.fileExists(atPath: $0.path) ? $0 : nil })
   }
 
@@ -107,13 +107,22 @@ package struct Engine: Sendable {
   // MARK: Reading what it says
 
   private struct Info: Decodable {
-    // Docker's own names.
-    var ServerVersion: String?
-    var Architecture: String?
-    var DriverStatus: [[String]]?
-    var DockerRootDir: String?
-    var NCPU: Int?
-    var ServerErrors: [String]?
+    var serverVersion: String?
+    var architecture: String?
+    var driverStatus: [[String]]?
+    var dockerRootDir: String?
+    var cpuCount: Int?
+    var serverErrors: [String]?
+
+    /// Docker's own names.
+    enum CodingKeys: String, CodingKey {
+      case serverVersion = "ServerVersion"
+      case architecture = "Architecture"
+      case driverStatus = "DriverStatus"
+      case dockerRootDir = "DockerRootDir"
+      case cpuCount = "NCPU"
+      case serverErrors = "ServerErrors"
+    }
   }
 
   /// `github.com/docker/buildx 0.13.1+ds1 0.13.1+ds1-3` → `0.13.1+ds1`

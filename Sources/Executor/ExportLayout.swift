@@ -46,7 +46,9 @@ package struct ExportLayout: Sendable {
     do {
       try FileManager.default.linkItem(at: file(blob.digest), to: target)
     } catch {
-      do { try FileManager.default.copyItem(at: file(blob.digest), to: target) } catch { throw Self.missing(blob.digest) }
+      do { try FileManager.default.copyItem(at: file(blob.digest), to: target) } catch {
+        throw Self.missing(blob.digest)
+      }
     }
     let handle = try FileHandle(forReadingFrom: target)
     defer { try? handle.close() }
@@ -87,6 +89,7 @@ package struct ExportLayout: Sendable {
   }
 
   private static func corrupt(_ digest: Digest) -> Failure {
-    Failure(.infrastructure, code: damagedCode, "the builder's export of \(digest) is damaged", hint: "is the disk full?")
+    Failure(
+      .infrastructure, code: damagedCode, "the builder's export of \(digest) is damaged", hint: "is the disk full?")
   }
 }

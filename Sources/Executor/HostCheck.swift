@@ -40,7 +40,9 @@ package enum HostCheck {
       engine: facts, freeBytes: Engine.freeBytes(at: facts.localRoot),
       accelerators: pool.accelerator == nil ? [] : await installedAccelerators(engine))
     var reasons = unmet(pool, found)
-    if reasons.isEmpty, let dead = try await engine.liveness() { reasons.append("\(dead.message)\(dead.hint.map { "; \($0)" } ?? "")") }
+    if reasons.isEmpty, let dead = try await engine.liveness() {
+      reasons.append("\(dead.message)\(dead.hint.map { "; \($0)" } ?? "")")
+    }
     guard reasons.isEmpty else {
       throw Failure(
         .infrastructure, code: "host-refused",
@@ -62,16 +64,20 @@ package enum HostCheck {
         let known = engine.platforms.map { "\($0)" }.joined(separator: ", ")
         reasons.append("platforms: its builder does not build \(platform), only \(known)")
       } else if !pool.emulated && !isNative(platform, on: engine.architecture) {
-        reasons.append("emulated: \(platform) would be emulated on \(engine.architecture), and the pool says 'emulated: false'")
+        reasons.append(
+          "emulated: \(platform) would be emulated on \(engine.architecture), and the pool says 'emulated: false'")
       }
     }
-    if let wanted = pool.accelerator, let reason = unmet(wanted, found.accelerators) { reasons.append("accelerator: \(reason)") }
+    if let wanted = pool.accelerator, let reason = unmet(wanted, found.accelerators) {
+      reasons.append("accelerator: \(reason)")
+    }
     if pool.slots < 1 { reasons.append("slots: must be at least 1") }
     if !engine.usesContainerdStore {
       reasons.append("builder: \(Engine.noContainerdStore.message); \(Engine.noContainerdStore.hint ?? "")")
     }
     if let free = found.freeBytes, free < pool.diskFloorBytes {
-      reasons.append("diskFloorBytes: \(free) bytes are free where the engine keeps its data, the pool wants \(pool.diskFloorBytes)")
+      reasons.append(
+        "diskFloorBytes: \(free) bytes are free where the engine keeps its data, the pool wants \(pool.diskFloorBytes)")
     }
     return reasons
   }
@@ -90,15 +96,18 @@ package enum HostCheck {
       wanted.minimumDriver.map { "driver \($0)" }, wanted.computeCapability.map { "compute capability \($0)" },
     ].compactMap { $0 }
     let has = installed.map { "\($0.name), driver \($0.driver), compute capability \($0.computeCapability)" }
-    return "the pool wants \(wanted.count ?? 1)\(demands.isEmpty ? "" : " with \(demands.joined(separator: " and "))"), here are: \(has.joined(separator: "; "))"
+    return
+      "the pool wants \(wanted.count ?? 1)\(demands.isEmpty ? "" : " with \(demands.joined(separator: " and "))"), here are: \(has.joined(separator: "; "))"
   }
 
   /// Compares dotted numbers (`535.104.05`, `8.0`).
   static func atLeast(_ version: String, _ minimum: String?) -> Bool {
     guard let minimum else { return true }
-    let left = version.split(separator: ".").map { Int($0) ?? 0 }, right = minimum.split(separator: ".").map { Int($0) ?? 0 }
+    let left = version.split(separator: ".").map { Int($0) ?? 0 }
+    let right = minimum.split(separator: ".").map { Int($0) ?? 0 }
     for index in 0..<max(left.count, right.count) {
-      let a = index < left.count ? left[index] : 0, b = index < right.count ? right[index] : 0
+      let a = index < left.count ? left[index] : 0
+      let b = index < right.count ? right[index] : 0
       if a != b { return a > b }
     }
     return true

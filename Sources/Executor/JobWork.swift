@@ -60,7 +60,8 @@ struct JobWork {
       digest = base.digest
     case .layer(let key):
       guard let image = claim.parentImage else {
-        throw Failure(.infrastructure, code: "parent-lost", "layer \(key.short), on which this one stands, has no image")
+        throw Failure(
+          .infrastructure, code: "parent-lost", "layer \(key.short), on which this one stands, has no image")
       }
       digest = image
     }
@@ -77,7 +78,8 @@ struct JobWork {
       let config = try await executor.images.blob(descriptor.digest, in: repository, maxBytes: 8 << 20)
       return (executor.images.location(of: digest, in: repository), ParentImage(manifest: manifest, config: config))
     } catch let failure as Failure where failure.code == "not-found" {
-      throw Failure(.infrastructure, code: "parent-lost", "the parent's config \(descriptor.digest) is gone: \(failure.message)")
+      throw Failure(
+        .infrastructure, code: "parent-lost", "the parent's config \(descriptor.digest) is gone: \(failure.message)")
     }
   }
 
@@ -86,7 +88,8 @@ struct JobWork {
     for id in layer.secrets.keys.sorted() {
       guard let file = executor.secretFiles[id] else {
         throw Failure(
-          .input, code: "secret-missing", "\(layer.title) needs secret '\(id)', which executor \(executor.name) does not have",
+          .input, code: "secret-missing",
+          "\(layer.title) needs secret '\(id)', which executor \(executor.name) does not have",
           hint: "give the executor --secret \(id)=FILE")
       }
       files[id] = file

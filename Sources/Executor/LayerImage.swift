@@ -31,7 +31,8 @@ struct LayerImage {
   func require(_ wanted: Platform, what: String) throws {
     guard platform == wanted else {
       throw Failure(
-        .input, code: "platform-mismatch", "\(what) is for \(platform.map { "\($0)" } ?? "an unknown platform"), not \(wanted)",
+        .input, code: "platform-mismatch",
+        "\(what) is for \(platform.map { "\($0)" } ?? "an unknown platform"), not \(wanted)",
         hint: "lock the catalog again: a base's digest must be that of the platform's own image")
     }
   }

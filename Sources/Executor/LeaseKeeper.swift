@@ -12,7 +12,8 @@ struct LeaseKeeper {
 
   /// Nil when cancelled, which is how it ends while all is well.
   func keep() async -> AttemptEnd? {
-    let settings = executor.settings, time = executor.effects.time
+    let settings = executor.settings
+    let time = executor.effects.time
     var validFrom = self.validFrom
     var pause = settings.heartbeatSeconds
     while true {
@@ -35,7 +36,8 @@ struct LeaseKeeper {
 
   /// Nil if the store did not answer in time.
   private func heartbeat(withinSeconds seconds: Double) async -> HeartbeatOutcome? {
-    let executor = executor, fence = fence
+    let executor = executor
+    let fence = fence
     return await withTaskGroup(of: HeartbeatOutcome?.self) { group in
       group.addTask {
         try? await executor.store.heartbeat(fence, leaseSeconds: executor.settings.leaseSeconds)

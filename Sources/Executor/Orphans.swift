@@ -119,9 +119,14 @@ package struct Orphans: Sendable {
       }
       guard !isOwned else { continue }
       let result = try await runc(["delete", "--force", container.id])
-      if result.succeeded { ended += 1 } else { logger.warning("could not end a step", metadata: ["error": "\(result.errorText)"]) }
+      if result.succeeded {
+        ended += 1
+      } else {
+        logger.warning("could not end a step", metadata: ["error": "\(result.errorText)"])
+      }
       _ = try? await Program(
-        "umount", ["--recursive", "\(container.bundle)/rootfs"], environment: engine.docker.environment, deadlineSeconds: 20
+        "umount", ["--recursive", "\(container.bundle)/rootfs"], environment: engine.docker.environment,
+        deadlineSeconds: 20
       ).run(time: engine.docker.time)
     }
     return ended
@@ -143,7 +148,8 @@ enum ProcessTable {
   static func all() -> [Entry] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
     return names.compactMap { name in
-      guard let id = Int32(name), let line = FileManager.default.contents(atPath: "/proc/\(name)/cmdline"), !line.isEmpty
+      guard let id = Int32(name), let line = FileManager.default.contents(atPath: "/proc/\(name)/cmdline"),
+        !line.isEmpty
       else { return nil }
       return Entry(id: id, arguments: line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) })
     }

@@ -12,9 +12,13 @@ package enum PoolFile {
     do {
       bytes = try Data(contentsOf: file)
     } catch {
-      throw Failure(.input, code: "pool-file", "cannot read pool file \(file.path)", hint: "give --pool a file such as pools/amd64.yml")
+      throw Failure(
+        .input, code: "pool-file", "cannot read pool file \(file.path)",
+        hint: "give --pool a file such as pools/amd64.yml")
     }
-    guard bytes.count <= maxBytes else { throw Failure(.input, code: "pool-file", "\(file.path) is too large for a pool file") }
+    guard bytes.count <= maxBytes else {
+      throw Failure(.input, code: "pool-file", "\(file.path) is too large for a pool file")
+    }
     return try parse(String(decoding: bytes, as: UTF8.self), name: file.path)
   }
 
@@ -28,11 +32,13 @@ package enum PoolFile {
     guard let root else { throw Failure(.input, code: "pool-file", "\(name) is empty") }
     let fields = try PoolFields(root, file: name, path: "")
     try fields.allow([
-      "name", "platforms", "accelerator", "slots", "builder", "emulated", "network", "diskFloorBytes", "limits", "retries",
+      "name", "platforms", "accelerator", "slots", "builder", "emulated", "network", "diskFloorBytes", "limits",
+      "retries",
     ])
     let poolName = try fields.required("name").string()
     guard Name.isValid(poolName) else {
-      throw try fields.required("name").failure("'\(poolName)' is no valid name: lower-case letters, digits, '-', '.', '_'")
+      throw try fields.required("name").failure(
+        "'\(poolName)' is no valid name: lower-case letters, digits, '-', '.', '_'")
     }
     let platforms = try fields.required("platforms").list().map { value in
       let text = try value.string()
@@ -59,7 +65,8 @@ package enum PoolFile {
     try fields.allow(["vendor", "minimumDriver", "computeCapability", "count"])
     return Accelerator(
       vendor: try fields.required("vendor").choice([("nvidia", "nvidia")]),
-      minimumDriver: try fields["minimumDriver"]?.string(), computeCapability: try fields["computeCapability"]?.string(),
+      minimumDriver: try fields["minimumDriver"]?.string(),
+      computeCapability: try fields["computeCapability"]?.string(),
       count: try fields["count"]?.integer(in: 1...1024))
   }
 

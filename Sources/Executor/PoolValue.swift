@@ -9,7 +9,8 @@ struct PoolValue {
 
   func failure(_ message: String, hint: String? = nil) -> Failure {
     let line = node.mark.map { ":\($0.line)" } ?? ""
-    return Failure(.input, code: "pool-file", "\(file)\(line): \(path.isEmpty ? "" : "\(path): ")\(message)", hint: hint)
+    return Failure(
+      .input, code: "pool-file", "\(file)\(line): \(path.isEmpty ? "" : "\(path): ")\(message)", hint: hint)
   }
 
   func fields() throws -> PoolFields { try PoolFields(node, file: file, path: path) }
@@ -28,7 +29,9 @@ struct PoolValue {
   func integer(in range: ClosedRange<Int>) throws -> Int {
     guard let number = node.int else { throw failure("must be a whole number") }
     guard range.contains(number) else {
-      throw failure("must be \(range.upperBound == Int.max ? "at least \(range.lowerBound)" : "\(range.lowerBound) to \(range.upperBound)"), not \(number)")
+      throw failure(
+        "must be \(range.upperBound == Int.max ? "at least \(range.lowerBound)" : "\(range.lowerBound) to \(range.upperBound)"), not \(number)"
+      )
     }
     return number
   }

@@ -85,7 +85,10 @@ package struct Program: Sendable {
     onErrors: (@Sendable ([UInt8]) async -> Void)?, stop: @escaping @Sendable () async throws -> StopReason
   ) async throws -> Result {
     _ = Self.brokenPipesAreErrors
-    enum Event { case ended(Result), stop(StopReason) }
+    enum Event {
+      case ended(Result)
+      case stop(StopReason)
+    }
     let result = try await withThrowingTaskGroup(of: Event.self) { group in
       group.addTask { .ended(try await spawn(onErrors: onErrors)) }
       group.addTask { .stop(try await stop()) }

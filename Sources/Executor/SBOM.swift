@@ -32,7 +32,8 @@ struct SBOM {
     program.maxOutputBytes = 256 << 20
     let result = try await program.run(time: time)
     guard result.succeeded else {
-      throw Failure(.infrastructure, code: "sbom", "syft could not describe \(request.imageDigest): \(result.errorText)")
+      throw Failure(
+        .infrastructure, code: "sbom", "syft could not describe \(request.imageDigest): \(result.errorText)")
     }
     let file = folder.appendingPathComponent("sbom.spdx.json")
     try Self.normalised(Data(result.output), image: request.imageDigest).write(to: file)

@@ -32,6 +32,7 @@ struct Failpointing: Failpoints {
         .input, code: "bad-failpoint", "KILN_FAILPOINT: '\(text)' is no failpoint",
         hint: "there are: \(Failpoint.allCases.map(\.rawValue).joined(separator: ", "))")
     }
-    return .system(failpoints: Failpointing(point: point, remaining: Countdown(parts.count > 1 ? Int(parts[1]) ?? 1 : 1)))
+    return .system(
+      failpoints: Failpointing(point: point, remaining: Countdown(parts.count > 1 ? Int(parts[1]) ?? 1 : 1)))
   }
 }

@@ -42,10 +42,13 @@ enum RegistryAccess {
   /// `HOST:PORT/PREFIX`, with KILN_REGISTRY_USER and KILN_REGISTRY_PASSWORD(_FILE) where it asks.
   static func open(_ prefix: String) throws -> RegistryClient {
     var credentials: RegistryCredentials?
-    if let user = Environment.value("KILN_REGISTRY_USER"), let password = try Environment.secret("KILN_REGISTRY_PASSWORD") {
+    if let user = Environment.value("KILN_REGISTRY_USER"),
+      let password = try Environment.secret("KILN_REGISTRY_PASSWORD")
+    {
       credentials = RegistryCredentials(user: user, password: password)
     }
     return RegistryClient(
-      endpoint: try RegistryEndpoint.parse(prefix: prefix, credentials: credentials), http: HTTPClient(), effects: .system())
+      endpoint: try RegistryEndpoint.parse(prefix: prefix, credentials: credentials), http: HTTPClient(),
+      effects: .system())
   }
 }

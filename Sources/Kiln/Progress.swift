@@ -14,7 +14,9 @@ struct Progress {
   mutating func show(_ build: BuildDetail) {
     eraseBlock()
     for layer in build.layers where !layer.reused { line("layer \(layer.key)", Self.text(layer, build)) }
-    for layer in build.layers where layer.reused { line("layer \(layer.key)", "layer  \(layer.title) \(layer.platform): reused") }
+    for layer in build.layers where layer.reused {
+      line("layer \(layer.key)", "layer  \(layer.title) \(layer.platform): reused")
+    }
     for cell in build.cells { line("cell \(cell.product) \(cell.variant) \(cell.key)", Self.text(cell, build)) }
     line("build", "build  \(build.summary.id): \(build.summary.state)\(build.summary.problem.map { " (\($0))" } ?? "")")
     if isTerminal, !build.summary.state.isSettled { drawBlock(build) }

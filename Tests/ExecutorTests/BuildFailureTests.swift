@@ -29,7 +29,9 @@ import Testing
       self.outOfMemory = outOfMemory
     }
 
-    var testDescription: String { "\(fixture) \(ending)\(diskFull ? " disk full" : "")\(outOfMemory ? " out of memory" : "")" }
+    var testDescription: String {
+      "\(fixture) \(ending)\(diskFull ? " disk full" : "")\(outOfMemory ? " out of memory" : "")"
+    }
   }
 
   static let rows = [
@@ -107,15 +109,20 @@ enum Fixture {
   }()
 
   static func bytes(_ name: String) throws -> [UInt8] {
-    let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Fixtures/\(name).txt")
+    let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+      "Fixtures/\(name).txt")
     return Array(try Data(contentsOf: file))
   }
 
   static func progress(_ name: String) throws -> BuildProgress { try read(name).progress }
 
-  static func read(_ name: String, pieceBytes: Int = 1000) throws -> (progress: BuildProgress, outputs: [BuildProgress.Output]) {
+  static func read(_ name: String, pieceBytes: Int = 1000) throws -> (
+    progress: BuildProgress, outputs: [BuildProgress.Output]
+  ) {
     let bytes = try bytes(name)
-    var raw = RawProgress(), progress = BuildProgress(), outputs: [BuildProgress.Output] = []
+    var raw = RawProgress()
+    var progress = BuildProgress()
+    var outputs: [BuildProgress.Output] = []
     for start in stride(from: 0, to: bytes.count, by: pieceBytes) {
       for event in raw.feed(bytes[start..<min(start + pieceBytes, bytes.count)]) { outputs += progress.apply(event) }
     }

@@ -15,7 +15,9 @@ import Testing
   @Test func logsComeInWholeLinesWithTheirStep() throws {
     let (_, outputs) = try Fixture.read("run-failed")
     let log = text(outputs)
-    #expect(log.contains("#6 [2/3] RUN echo before; echo problem >&2; exit 7\n#6 before\n#6 problem\n#6 ERROR: process "), "\(log)")
+    #expect(
+      log.contains("#6 [2/3] RUN echo before; echo problem >&2; exit 7\n#6 before\n#6 problem\n#6 ERROR: process "),
+      "\(log)")
     #expect(log.hasSuffix("exit code: 7\n"))
   }
 
@@ -61,7 +63,9 @@ import Testing
   }
 
   private func play(_ text: String) -> (progress: BuildProgress, outputs: [BuildProgress.Output]) {
-    var raw = RawProgress(), progress = BuildProgress(), outputs: [BuildProgress.Output] = []
+    var raw = RawProgress()
+    var progress = BuildProgress()
+    var outputs: [BuildProgress.Output] = []
     for event in raw.feed(text.utf8) + raw.finish() { outputs += progress.apply(event) }
     return (progress, outputs + progress.finish())
   }

@@ -1,13 +1,17 @@
 import Foundation
-@testable import KilnExecutor
 import Model
 import Registry
 import Testing
 
+@testable import KilnExecutor
+
 @Suite struct BuildxArgumentsTests {
   @Test(arguments: [
     ("FROM kiln-parent\nRUN a", "FROM host/r@d\nRUN a"),
-    ("# c\nFROM x AS b\nfrom --platform=linux/amd64 kiln-parent AS y\n", "# c\nFROM x AS b\nfrom --platform=linux/amd64 host/r@d AS y\n"),
+    (
+      "# c\nFROM x AS b\nfrom --platform=linux/amd64 kiln-parent AS y\n",
+      "# c\nFROM x AS b\nfrom --platform=linux/amd64 host/r@d AS y\n"
+    ),
     ("FROM kiln-parent\nCOPY --from=kiln-parent /a /b", nil),
     ("FROM kiln-parents", nil),
     ("FROM scratch", nil),
@@ -18,7 +22,8 @@ import Testing
   @Test func saysEverythingOnOneCommandLine() throws {
     let layer = PlannedLayer(
       key: LayerKey(text: "k"), parent: .layer(LayerKey(text: "p")), fragment: nil, title: "t",
-      platform: try present(Platform("linux/arm64/v8")), dockerfile: "FROM kiln-parent\n", arguments: ["B": "2 =", "A": "1"],
+      platform: try present(Platform("linux/arm64/v8")), dockerfile: "FROM kiln-parent\n",
+      arguments: ["B": "2 =", "A": "1"],
       context: nil, secrets: ["s": "1"], reproducible: true)
     let digest = Digest(of: "x")
     let request = LayerBuildRequest(

@@ -1,9 +1,10 @@
 import Foundation
-@testable import KilnExecutor
 import Model
 import Registry
 import TestSupport
 import Testing
+
+@testable import KilnExecutor
 
 /// On real engines.
 @Suite struct BuildxBuilderTests {
@@ -105,7 +106,9 @@ import Testing
     task.cancel()
     await #expect(throws: CancellationError.self) { _ = try await task.value }
     let end = ContinuousClock.now + .seconds(5)
-    while Processes.running(argument: marker), ContinuousClock.now < end { try await Task.sleep(for: .milliseconds(50)) }
+    while Processes.running(argument: marker), ContinuousClock.now < end {
+      try await Task.sleep(for: .milliseconds(50))
+    }
     #expect(!Processes.running(argument: marker))
   }
 
@@ -151,7 +154,9 @@ enum Processes {
   static func running(argument: String) -> Bool {
     let folders = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
     return folders.contains { folder in
-      guard Int(folder) != nil, let line = FileManager.default.contents(atPath: "/proc/\(folder)/cmdline") else { return false }
+      guard Int(folder) != nil, let line = FileManager.default.contents(atPath: "/proc/\(folder)/cmdline") else {
+        return false
+      }
       let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
       return words.first == "sleep" && words.dropFirst().contains(argument)
     }
@@ -159,7 +164,9 @@ enum Processes {
 }
 
 @Suite struct ParentInARegistryTests {
-  @Test(arguments: ["linux/amd64", "linux/arm64"]) func givesTheSameImageAsAParentInALayout(_ platform: String) async throws {
+  @Test(arguments: ["linux/amd64", "linux/arm64"]) func givesTheSameImageAsAParentInALayout(_ platform: String)
+    async throws
+  {
     let host = try await TestHost()
     defer { host.remove() }
     let base = try TestImage.base(platform)

@@ -1,8 +1,9 @@
 import Foundation
-@testable import KilnExecutor
 import Model
 import Registry
 import Testing
+
+@testable import KilnExecutor
 
 /// The image from a chain of layers is the one that a single Dockerfile gives: the same diff IDs, the
 /// same config. For every instruction, on a real engine.
@@ -22,7 +23,9 @@ import Testing
 
   static let cases = [
     Case("ADD", ["ADD a.txt /x/", "ADD --chmod=0700 a.txt d/ /y/\nADD --chown=1:2 d /z"]),
-    Case("ARG", ["ARG ONE=1\nRUN echo $ONE > /one", "ARG TWO\nENV KEPT=$TWO\nRUN echo $TWO $KEPT > /two"], arguments: ["TWO": "second"]),
+    Case(
+      "ARG", ["ARG ONE=1\nRUN echo $ONE > /one", "ARG TWO\nENV KEPT=$TWO\nRUN echo $TWO $KEPT > /two"],
+      arguments: ["TWO": "second"]),
     Case("CMD", [#"CMD ["echo", "a"]"#, "CMD echo b"]),
     Case("COPY", ["COPY a.txt d/ /x/", "COPY --chown=3:4 a.txt /y\nCOPY --link d /z", "COPY d* /all/"]),
     Case("COPY heredoc", ["COPY <<A /a\none\ntwo\nA", "COPY <<B <<C /dir/\nb\nB\nc\nC"]),
@@ -32,12 +35,24 @@ import Testing
     Case("HEALTHCHECK", ["HEALTHCHECK --interval=5s --retries=3 CMD true", "RUN true", "HEALTHCHECK NONE"]),
     Case("LABEL", ["LABEL a=1", "LABEL a=2 b=\"x y\""]),
     Case("MAINTAINER", ["MAINTAINER somebody", "RUN true"]),
-    Case("RUN", ["RUN mkdir /r && echo 1 > /r/1", "RUN rm /r/1 && \\\n  echo 2 > /r/2 && \\\n  ln -s 2 /r/3", #"RUN ["touch", "/r/4"]"#]),
+    Case(
+      "RUN",
+      [
+        "RUN mkdir /r && echo 1 > /r/1", "RUN rm /r/1 && \\\n  echo 2 > /r/2 && \\\n  ln -s 2 /r/3",
+        #"RUN ["touch", "/r/4"]"#,
+      ]),
     Case("RUN heredoc", ["RUN <<E\nset -e\necho a > /h\nE", "RUN <<E sh -x\necho b >> /h\nE"]),
-    Case("RUN mount", ["RUN --mount=type=bind,source=a.txt,target=/m cat /m > /copy", "RUN --mount=type=tmpfs,target=/t echo x > /t/x"]),
+    Case(
+      "RUN mount",
+      ["RUN --mount=type=bind,source=a.txt,target=/m cat /m > /copy", "RUN --mount=type=tmpfs,target=/t echo x > /t/x"]),
     Case("SHELL", [#"SHELL ["/bin/sh", "-e", "-c"]"#, "RUN echo 1 > /s", "CMD echo shell"]),
     Case("STOPSIGNAL", ["STOPSIGNAL SIGINT", "STOPSIGNAL 9"]),
-    Case("USER", ["RUN echo u:x:7:8::/:/bin/sh >> /etc/passwd && mkdir -m 777 /u", "USER u", "RUN touch /u/mine", "USER 5:6", "RUN touch /u/theirs"]),
+    Case(
+      "USER",
+      [
+        "RUN echo u:x:7:8::/:/bin/sh >> /etc/passwd && mkdir -m 777 /u", "USER u", "RUN touch /u/mine", "USER 5:6",
+        "RUN touch /u/theirs",
+      ]),
     Case("VOLUME", ["RUN mkdir /v", "VOLUME /v /w", "RUN echo kept > /v/f"]),
     Case("WORKDIR", ["WORKDIR /w", "WORKDIR deep", "RUN pwd > here", "COPY a.txt ./"]),
     Case("white-outs", ["RUN mkdir -p /o/p && touch /o/p/q /o/r", "RUN rm -r /o/p && mkdir /o/p && touch /o/p/s"]),
@@ -56,7 +71,8 @@ import Testing
     let head = "FROM kiln-parent\nARG SOURCE_DATE_EPOCH\n"
     var chain = base
     for fragment in example.fragments {
-      let built = try await host.build(head + fragment + "\n", on: chain, context: Self.context, arguments: example.arguments)
+      let built = try await host.build(
+        head + fragment + "\n", on: chain, context: Self.context, arguments: example.arguments)
       chain = try chain.adding(built, in: host.folder)
     }
     let whole = head + example.fragments.joined(separator: "\n") + "\n"
@@ -64,7 +80,9 @@ import Testing
     let single = try base.adding(built, in: host.folder)
     #expect(try chain.blobs == single.blobs)
     #expect(try withoutHistory(chain) == withoutHistory(single))
-    #expect(try chain.configuration.object(forKey: "rootfs") as? NSDictionary == single.configuration.object(forKey: "rootfs") as? NSDictionary)
+    #expect(
+      try chain.configuration.object(forKey: "rootfs") as? NSDictionary == single.configuration.object(forKey: "rootfs")
+        as? NSDictionary)
   }
 
   /// The history tells the steps, among them each layer's own ARG lines.

@@ -1,9 +1,10 @@
 import Foundation
-@testable import KilnExecutor
 import Model
 import Registry
 import TestSupport
 import Testing
+
+@testable import KilnExecutor
 
 /// On a real engine.
 @Suite struct DockerCellTesterTests {
@@ -12,7 +13,8 @@ import Testing
   ) throws -> CellTestRequest {
     CellTestRequest(
       job: JobID(text: UUID().uuidString.lowercased()), image: location ?? image.location,
-      imageDigest: image.image.manifest.digest, platform: image.platform, tests: tests, attemptFolder: try host.attemptFolder(),
+      imageDigest: image.image.manifest.digest, platform: image.platform, tests: tests,
+      attemptFolder: try host.attemptFolder(),
       deadlineSeconds: 120)
   }
 
@@ -37,7 +39,8 @@ import Testing
       SmokeTest(name: "output", command: ["echo", "a"], timeoutSeconds: 30, expectedOutput: "b"),
       SmokeTest(name: "late", command: ["sleep", "60"], timeoutSeconds: 2, expectedOutput: nil),
       SmokeTest(name: "absent", command: ["/no/such"], timeoutSeconds: 30, expectedOutput: nil),
-      SmokeTest(name: "offline", command: ["ping", "-c", "1", "-W", "1", "127.0.0.2"], timeoutSeconds: 30, expectedOutput: nil),
+      SmokeTest(
+        name: "offline", command: ["ping", "-c", "1", "-W", "1", "127.0.0.2"], timeoutSeconds: 30, expectedOutput: nil),
     ]
     let request = try request(base, host, tests: tests)
     let results = try await tester.test(request, report: report)

@@ -1,10 +1,11 @@
 import Foundation
-@testable import KilnExecutor
 import Logging
 import Model
 import Registry
 import TestSupport
 import Testing
+
+@testable import KilnExecutor
 
 /// On real engines.
 @Suite struct EngineTests {
@@ -23,9 +24,12 @@ import Testing
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("kiln-none-\(UUID().uuidString)")
     defer { try? FileManager.default.removeItem(at: folder) }
     let docker = try DockerClient(
-      builder: Pool.Builder(host: "unix://\(folder.path)/no.sock"), configurationFolder: folder.appendingPathComponent("docker"),
+      builder: Pool.Builder(host: "unix://\(folder.path)/no.sock"),
+      configurationFolder: folder.appendingPathComponent("docker"),
       time: SystemTime())
-    let failure = await #expect(throws: Failure.self) { _ = try await Engine(docker: docker, workFolder: folder).facts() }
+    let failure = await #expect(throws: Failure.self) {
+      _ = try await Engine(docker: docker, workFolder: folder).facts()
+    }
     #expect(failure?.code == "engine-unreachable")
   }
 
@@ -37,7 +41,8 @@ import Testing
     let deaf = try DeafSocket(path: socket.path)
     defer { deaf.close() }
     let docker = try DockerClient(
-      builder: Pool.Builder(host: "unix://\(socket.path)"), configurationFolder: host.folder.appendingPathComponent("docker2"),
+      builder: Pool.Builder(host: "unix://\(socket.path)"),
+      configurationFolder: host.folder.appendingPathComponent("docker2"),
       time: SystemTime())
     let failure = try await Engine(docker: docker, workFolder: host.folder).liveness(deadlineSeconds: 1)
     #expect(failure?.code == "engine-frozen")
@@ -68,11 +73,13 @@ import Testing
     let image = EngineNames.image(executor, JobID(text: "j"))
     let archive = host.folder.appendingPathComponent("image.tar")
     try await OCIArchive.write(
-      base.image.manifest.digest, from: try OCILayoutStore(directory: base.layout), repository: "", names: [image], to: archive)
+      base.image.manifest.digest, from: try OCILayoutStore(directory: base.layout), repository: "", names: [image],
+      to: archive)
     _ = try await host.engine.docker.output(["load", "--input", archive.path])
     for name in [executor.text, executor.text + "-2"] {
       _ = try await host.engine.docker.output([
-        "run", "--detach", "--name", "kiln-\(name)-j-0", "--label", EngineNames.label(ExecutorName(text: name)), "--network",
+        "run", "--detach", "--name", "kiln-\(name)-j-0", "--label", EngineNames.label(ExecutorName(text: name)),
+        "--network",
         "none", image, "sleep", "600",
       ])
     }
@@ -81,7 +88,8 @@ import Testing
     while !Processes.running(argument: marker) { try await Task.sleep(for: .milliseconds(50)) }
 
     let orphans = Orphans(
-      executor: executor, engine: host.engine, facts: host.facts, workFolder: host.folder, logger: Logger(label: "test"))
+      executor: executor, engine: host.engine, facts: host.facts, workFolder: host.folder, logger: Logger(label: "test")
+    )
     let ended = try await orphans.end()
     #expect(ended.clients >= 1)
     #expect(ended.containers == 1)
@@ -104,7 +112,9 @@ final class DeafSocket {
     address.sun_family = sa_family_t(AF_UNIX)
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix($0.count - 1)) }
     let bound = withUnsafePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
     }
     guard bound == 0, listen(descriptor, 8) == 0 else { throw Missing() }
   }

@@ -1,6 +1,7 @@
-@testable import KilnExecutor
 import Model
 import Testing
+
+@testable import KilnExecutor
 
 @Suite struct HostCheckTests {
   private func found(
@@ -9,7 +10,8 @@ import Testing
   ) -> HostCheck.Found {
     HostCheck.Found(
       engine: Engine.Facts(
-        version: "26.1.5", builderVersion: "0.13.1", platforms: platforms.compactMap { Platform($0) }, architecture: "amd64",
+        version: "26.1.5", builderVersion: "0.13.1", platforms: platforms.compactMap { Platform($0) },
+        architecture: "amd64",
         usesContainerdStore: store, cpuCount: 2, localRoot: nil), freeBytes: free, accelerators: accelerators)
   }
 
@@ -19,7 +21,8 @@ import Testing
     return pool
   }
 
-  private let device = HostCheck.InstalledAccelerator(name: "NVIDIA H200", driver: "535.104.05", computeCapability: "9.0")
+  private let device = HostCheck.InstalledAccelerator(
+    name: "NVIDIA H200", driver: "535.104.05", computeCapability: "9.0")
 
   @Test func aHostThatMeetsEverythingIsTaken() {
     #expect(HostCheck.unmet(pool(), found()).isEmpty)
@@ -46,7 +49,9 @@ import Testing
   }
 
   @Test(arguments: [
-    (Accelerator(vendor: "nvidia", minimumDriver: "550"), "1 with driver 550, here are: NVIDIA H200, driver 535.104.05"),
+    (
+      Accelerator(vendor: "nvidia", minimumDriver: "550"), "1 with driver 550, here are: NVIDIA H200, driver 535.104.05"
+    ),
     (Accelerator(vendor: "nvidia", computeCapability: "10.0"), "1 with compute capability 10.0"),
     (Accelerator(vendor: "nvidia", count: 2), "wants 2, here are"),
   ]) func anAcceleratorThatIsTooLittleIsRefused(_ wanted: Accelerator, _ reason: String) {

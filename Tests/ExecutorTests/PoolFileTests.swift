@@ -45,10 +45,22 @@ import Testing
     ("name: a\nplatforms: [linux/amd64]\nslots: 0", "a.yml:3: slots: must be 1 to 1024, not 0"),
     ("name: a\nplatforms: [linux/amd64]\nslots: many", "a.yml:3: slots: must be a whole number"),
     ("name: a\nplatforms: [linux/amd64]\nemulated: perhaps", "a.yml:3: emulated: must be true or false"),
-    ("name: a\nplatforms: [linux/amd64]\nnetwork: bridge", "a.yml:3: network: 'bridge' is not one of default, host, none"),
-    ("name: a\nplatforms: [linux/amd64]\nbuilder: {context: x, host: y}", "builder.host: give a context or a host, not both"),
-    ("name: a\nplatforms: [linux/amd64]\nlimits:\n  layerSecond: 3", "a.yml:4: limits.layerSecond: is no field of a pool. did you mean 'layerSeconds'?"),
-    ("name: a\nplatforms: [linux/amd64]\naccelerator: {vendor: other}", "accelerator.vendor: 'other' is not one of nvidia"),
+    (
+      "name: a\nplatforms: [linux/amd64]\nnetwork: bridge",
+      "a.yml:3: network: 'bridge' is not one of default, host, none"
+    ),
+    (
+      "name: a\nplatforms: [linux/amd64]\nbuilder: {context: x, host: y}",
+      "builder.host: give a context or a host, not both"
+    ),
+    (
+      "name: a\nplatforms: [linux/amd64]\nlimits:\n  layerSecond: 3",
+      "a.yml:4: limits.layerSecond: is no field of a pool. did you mean 'layerSeconds'?"
+    ),
+    (
+      "name: a\nplatforms: [linux/amd64]\naccelerator: {vendor: other}",
+      "accelerator.vendor: 'other' is not one of nvidia"
+    ),
     ("name: a\nname: b\nplatforms: [linux/amd64]", "a.yml:"),
     ("- a", "a.yml:1: must be fields with values"),
     ("", "a.yml is empty"),
@@ -60,7 +72,8 @@ import Testing
   }
 
   @Test func theProjectsOwnPoolsAreValid() throws {
-    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../pools").standardized
+    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../pools")
+      .standardized
     let files = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
       .filter { $0.pathExtension == "yml" }
     #expect(!files.isEmpty)

@@ -1,8 +1,9 @@
 import Foundation
-@testable import KilnExecutor
 import Model
 import Registry
 import TestSupport
+
+@testable import KilnExecutor
 
 /// A real engine and everything that a build on it needs, in a folder of its own.
 struct TestHost {
@@ -20,7 +21,8 @@ struct TestHost {
     engine = Engine(docker: docker, workFolder: folder)
     facts = try await engine.facts()
     builder = BuildxBuilder(
-      engine: engine, facts: facts, layout: try ExportLayout(folder: folder.appendingPathComponent("export")), time: time)
+      engine: engine, facts: facts, layout: try ExportLayout(folder: folder.appendingPathComponent("export")),
+      time: time)
   }
 
   func remove() { try? FileManager.default.removeItem(at: folder) }
@@ -83,7 +85,9 @@ struct TestImage {
     let manifest = Manifest(mediaType: "application/vnd.oci.image.manifest.v1+json", bytes: bytes)
     let config = try Self.object(bytes)["config"] as? [String: Any]
     let configDigest = try present(Digest(config?["digest"] as? String ?? ""))
-    self.init(layout: layout, platform: platform, image: ParentImage(manifest: manifest, config: try Self.blob(configDigest, in: layout)))
+    self.init(
+      layout: layout, platform: platform,
+      image: ParentImage(manifest: manifest, config: try Self.blob(configDigest, in: layout)))
   }
 
   init(layout: URL, platform: Platform, image: ParentImage) {
@@ -97,9 +101,11 @@ struct TestImage {
     try FileManager.default.createDirectory(at: blobs, withIntermediateDirectories: true)
     for blob in try self.blobs {
       try FileManager.default.copyItem(
-        at: layout.appendingPathComponent("blobs/sha256/\(blob.digest.hex)"), to: blobs.appendingPathComponent(blob.digest.hex))
+        at: layout.appendingPathComponent("blobs/sha256/\(blob.digest.hex)"),
+        to: blobs.appendingPathComponent(blob.digest.hex))
     }
-    for new in built.newBlobs where !FileManager.default.fileExists(atPath: blobs.appendingPathComponent(new.blob.digest.hex).path) {
+    for new in built.newBlobs
+    where !FileManager.default.fileExists(atPath: blobs.appendingPathComponent(new.blob.digest.hex).path) {
       try FileManager.default.copyItem(at: new.file, to: blobs.appendingPathComponent(new.blob.digest.hex))
     }
     try built.config.write(to: blobs.appendingPathComponent(Digest(of: built.config).hex))
@@ -108,12 +114,16 @@ struct TestImage {
     let index: [String: Any] = [
       "schemaVersion": 2,
       "manifests": [
-        ["mediaType": built.manifest.mediaType, "digest": "\(built.manifest.digest)", "size": built.manifest.bytes.count]
+        [
+          "mediaType": built.manifest.mediaType, "digest": "\(built.manifest.digest)",
+          "size": built.manifest.bytes.count,
+        ]
           as [String: Any]
       ],
     ]
     try JSONSerialization.data(withJSONObject: index).write(to: target.appendingPathComponent("index.json"))
-    return TestImage(layout: target, platform: platform, image: ParentImage(manifest: built.manifest, config: built.config))
+    return TestImage(
+      layout: target, platform: platform, image: ParentImage(manifest: built.manifest, config: built.config))
   }
 
   static func object(_ bytes: Data) throws -> NSDictionary {

@@ -2,9 +2,10 @@ import Foundation
 import Hummingbird
 import Testing
 
-@testable import HTTPClient
 // Hummingbird brings a type of the same name.
 import struct HTTPClient.HTTPRequest
+
+@testable import HTTPClient
 
 @Suite("HTTP client", .timeLimit(.minutes(2)))
 struct HTTPClientTests {

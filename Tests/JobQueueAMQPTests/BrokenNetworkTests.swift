@@ -1,8 +1,9 @@
 import JobQueue
-@testable import JobQueueAMQP
 import Model
 import TestSupport
 import Testing
+
+@testable import JobQueueAMQP
 
 private typealias Conformance = JobQueueConformance
 

@@ -1,9 +1,10 @@
 import Foundation
 import JobQueue
-@testable import JobQueueAMQP
 import Logging
 import Model
 import TestSupport
+
+@testable import JobQueueAMQP
 
 /// A test's own corner of the real broker: a prefix of names, removed when the test ends.
 struct Broker {

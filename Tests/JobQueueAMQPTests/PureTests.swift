@@ -1,6 +1,7 @@
 import JobQueue
-@testable import JobQueueAMQP
 import Testing
+
+@testable import JobQueueAMQP
 
 @Suite("AMQP: what decides without a broker")
 struct PureTests {

@@ -1,20 +1,22 @@
 import Model
 import RecordStore
-@testable import RecordStorePostgres
 import TestSupport
 import Testing
 
+@testable import RecordStorePostgres
+
 @Suite struct PostgresErrorsTests {
-  @Test(arguments: [
-    ("08006", .unavailable, true), ("57P01", .unavailable, true), ("57P03", .unavailable, true),
-    ("25006", .unavailable, true), ("25P03", .unavailable, true), ("40003", .unavailable, true),
-    ("53300", .unavailable, false), ("57014", .unavailable, false), ("58030", .unavailable, false),
-    ("40001", .conflict, false), ("40P01", .conflict, false), ("55P03", .conflict, false),
-    ("28P01", .refused, false), ("28000", .refused, false), ("3D000", .refused, false), ("42501", .refused, false),
-    ("3F000", .schema, false), ("42P01", .schema, false), ("42883", .schema, false),
-    ("23505", .statement, false), ("42601", .statement, false), ("25P02", .statement, false),
-    ("XX000", .statement, false),
-  ] as [(String, StoreError.Code, Bool)])
+  @Test(
+    arguments: [
+      ("08006", .unavailable, true), ("57P01", .unavailable, true), ("57P03", .unavailable, true),
+      ("25006", .unavailable, true), ("25P03", .unavailable, true), ("40003", .unavailable, true),
+      ("53300", .unavailable, false), ("57014", .unavailable, false), ("58030", .unavailable, false),
+      ("40001", .conflict, false), ("40P01", .conflict, false), ("55P03", .conflict, false),
+      ("28P01", .refused, false), ("28000", .refused, false), ("3D000", .refused, false), ("42501", .refused, false),
+      ("3F000", .schema, false), ("42P01", .schema, false), ("42883", .schema, false),
+      ("23505", .statement, false), ("42601", .statement, false), ("25P02", .statement, false),
+      ("XX000", .statement, false),
+    ] as [(String, StoreError.Code, Bool)])
   func states(_ state: String, _ code: StoreError.Code, _ endsConnection: Bool) {
     #expect(PostgresErrors.meaning(state).code == code)
     #expect(PostgresErrors.meaning(state).endsConnection == endsConnection)

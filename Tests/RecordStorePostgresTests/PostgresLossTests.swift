@@ -1,9 +1,10 @@
 import Foundation
 import Model
 import RecordStore
-@testable import RecordStorePostgres
 import TestSupport
 import Testing
+
+@testable import RecordStorePostgres
 
 /// Connections that end, at every moment at which they can.
 @Suite(.timeLimit(.minutes(1))) struct PostgresLossTests {
@@ -145,9 +146,10 @@ import Testing
   @Test func theNextHostIsTriedAndAReadOnlyOneIsNotTaken() async throws {
     try await TestDatabase.with { database in
       let url = try database.url()
-      let host = try #require(URLComponents(string: url).flatMap { parts in
-        parts.host.map { "\($0):\(parts.port ?? 5432)" }
-      })
+      let host = try #require(
+        URLComponents(string: url).flatMap { parts in
+          parts.host.map { "\($0):\(parts.port ?? 5432)" }
+        })
       let engine = database.engine(
         try PostgresConfiguration(
           url: url.replacing(host, with: "127.0.0.1:1,\(host)"), applicationName: "kiln-test", role: .coordinator))

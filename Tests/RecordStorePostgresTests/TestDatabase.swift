@@ -1,9 +1,10 @@
 import Foundation
 import Model
 import RecordStore
-@testable import RecordStorePostgres
 import TestSupport
 import Testing
+
+@testable import RecordStorePostgres
 
 /// A database of a test's own, with logins for each role, dropped at the end.
 struct TestDatabase: Sendable {

@@ -26,13 +26,15 @@ extension SQLEngineConformance {
     make("a procedure runs its statements in order and returns the last one's rows") { engine in
       try await engine.migrate([things], procedures: [put, forget])
       let first = try await engine.call(put, [.text("a"), .integer(7), .bytes([1, 2])])
-      #expect(first == [
-        SQLRow(["id": .text("a"), "number": .integer(7), "data": .bytes([1, 2]), "total": .integer(1)])
-      ])
+      #expect(
+        first == [
+          SQLRow(["id": .text("a"), "number": .integer(7), "data": .bytes([1, 2]), "total": .integer(1)])
+        ])
       let second = try await engine.call(put, [.text("a"), .integer(8), .bytes([3])])
-      #expect(second == [
-        SQLRow(["id": .text("a"), "number": .integer(7), "data": .bytes([3]), "total": .integer(1)])
-      ])
+      #expect(
+        second == [
+          SQLRow(["id": .text("a"), "number": .integer(7), "data": .bytes([3]), "total": .integer(1)])
+        ])
       #expect(try await engine.call(put, [.text("b"), .null, .null]) == [])
       #expect(try await engine.call(forget, [.text("a")]) == [])
       #expect(try await count(engine) == 1)

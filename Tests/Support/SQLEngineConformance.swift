@@ -48,9 +48,11 @@ package struct SQLEngineConformance: Sendable, CustomTestStringConvertible {
     },
     SQLEngineConformance("sums and comparisons are integers") { engine in
       let rows = try await engine.transaction { transaction in
-        try transaction.run("SELECT sum(x) AS s, max(x) > 1 AS b FROM (SELECT $1 AS x UNION ALL SELECT $2) q", [
-          .integer(1 << 40), .integer(2),
-        ])
+        try transaction.run(
+          "SELECT sum(x) AS s, max(x) > 1 AS b FROM (SELECT $1 AS x UNION ALL SELECT $2) q",
+          [
+            .integer(1 << 40), .integer(2),
+          ])
       }
       #expect(rows == [SQLRow(["s": .integer(1 << 40 + 2), "b": .integer(1)])])
     },
@@ -62,13 +64,16 @@ package struct SQLEngineConformance: Sendable, CustomTestStringConvertible {
     },
     SQLEngineConformance("a statement uses some of the arguments in any order") { engine in
       let rows = try await engine.transaction { transaction in
-        try transaction.run("SELECT $3 AS c, $1 AS a, $3 AS again, $2 AS b", [
-          .integer(1), .integer(2), .integer(3),
-        ])
+        try transaction.run(
+          "SELECT $3 AS c, $1 AS a, $3 AS again, $2 AS b",
+          [
+            .integer(1), .integer(2), .integer(3),
+          ])
       }
-      #expect(rows == [
-        SQLRow(["a": .integer(1), "b": .integer(2), "c": .integer(3), "again": .integer(3)])
-      ])
+      #expect(
+        rows == [
+          SQLRow(["a": .integer(1), "b": .integer(2), "c": .integer(3), "again": .integer(3)])
+        ])
     },
     SQLEngineConformance("kiln_now() is milliseconds since 1970") { engine in
       try await engine.migrate([things], procedures: [])
@@ -125,9 +130,11 @@ package struct SQLEngineConformance: Sendable, CustomTestStringConvertible {
           group.addTask {
             try await engine.transaction { transaction in
               let value = try transaction.run("SELECT value FROM counters WHERE id = 'a' {{for update}}", [])
-              try transaction.run("UPDATE counters SET value = $1 WHERE id = 'a'", [
-                .integer((try value.first?.integer("value") ?? 0) + 1)
-              ])
+              try transaction.run(
+                "UPDATE counters SET value = $1 WHERE id = 'a'",
+                [
+                  .integer((try value.first?.integer("value") ?? 0) + 1)
+                ])
             }
           }
         }

@@ -1,5 +1,5 @@
-package import Model
 import Foundation
+package import Model
 
 /// A clock that stands still until a test moves it.
 // Unchecked: all state is under `lock`.

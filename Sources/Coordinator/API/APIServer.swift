@@ -1,7 +1,7 @@
 import Catalog
 import Foundation
-package import Hummingbird
 import HTTPTypes
+package import Hummingbird
 import Logging
 import Model
 import NIOCore
@@ -50,7 +50,8 @@ package struct APIServer: Sendable {
   /// Header `Idempotency-Key`: the same key from the same principal is the same build.
   @Sendable private func submit(_ request: Request, _ context: APIContext) async throws -> JSONReply {
     guard let key = request.headers.idempotencyKey, (1...200).contains(key.utf8.count) else {
-      throw Problem(.badRequest, "the header Idempotency-Key is missing", hint: "send any text that is new for each build")
+      throw Problem(
+        .badRequest, "the header Idempotency-Key is missing", hint: "send any text that is new for each build")
     }
     if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > maxBodyBytes { throw tooLarge }
     let body: ByteBuffer
@@ -63,14 +64,16 @@ package struct APIServer: Sendable {
     let catalog = try Catalog.load(tree)
     let query = request.uri.queryParameters
     let work = try Planner.plan(
-      catalog: catalog, lock: try Lock.load(tree), request: PlanRequest(products: query.getAll("product").map { String($0) }),
+      catalog: catalog, lock: try Lock.load(tree),
+      request: PlanRequest(products: query.getAll("product").map { String($0) }),
       catalogRevision: query.get("revision"))
     let (accepted, forecast) = try await coordinator.submit(
       work,
       Coordinator.Request(
         principal: context.principal, idempotencyKey: key, priority: query.get("priority", as: Int.self) ?? 0,
         retryFailed: query.get("retryFailed") == "true"))
-    coordinator.logger.info("build accepted", metadata: ["build": "\(accepted.id)", "principal": "\(context.principal)"])
+    coordinator.logger.info(
+      "build accepted", metadata: ["build": "\(accepted.id)", "principal": "\(context.principal)"])
     return try JSONReply(
       SubmitReply(
         build: accepted, layersToBuild: forecast.layersToBuild.count, cells: work.plan.cells.count,
@@ -133,7 +136,8 @@ package struct APIServer: Sendable {
     let reader = LogReader(
       store: coordinator.store, job: id, attempt: query.get("attempt", as: Int.self),
       follow: query.get("follow") == "true")
-    let bells = evidenceBells, time = coordinator.effects.time
+    let bells = evidenceBells
+    let time = coordinator.effects.time
     return Response(
       status: .ok, headers: [.contentType: "text/plain; charset=utf-8"],
       body: ResponseBody { writer in

@@ -56,7 +56,8 @@ struct ProblemMiddleware<Context: RequestContext>: RouterMiddleware {
       logger.warning("store out of reach", metadata: ["error": "\(error)"])
       return Problem(.serviceUnavailable, "the record store is out of reach", hint: "nothing was lost; try again")
     case let failure as Failure:
-      let status: HTTPResponse.Status = failure.failureClass == .infrastructure ? .serviceUnavailable : .unprocessableContent
+      let status: HTTPResponse.Status =
+        failure.failureClass == .infrastructure ? .serviceUnavailable : .unprocessableContent
       return Problem(status, failure.message, hint: failure.hint)
     default:
       logger.error("request failed", metadata: ["error": "\(error)"])

@@ -1,6 +1,6 @@
 import Foundation
-package import Hummingbird
 import HTTPTypes
+package import Hummingbird
 package import Model
 
 /// Who may call, by the digest of their token: the tokens themselves are not kept.
@@ -15,7 +15,8 @@ package struct TokenTable: Sendable {
       if words.isEmpty || words[0].hasPrefix("#") { continue }
       guard words.count == 2, Name.isValid(words[0]), words[1].utf8.count >= 16 else {
         throw Failure(
-          .input, code: "bad-token-file", "token file, line \(index + 1): not 'NAME TOKEN' with a token of at least 16 bytes",
+          .input, code: "bad-token-file",
+          "token file, line \(index + 1): not 'NAME TOKEN' with a token of at least 16 bytes",
           hint: "make one with: openssl rand -hex 32")
       }
       principals[Digest(of: words[1])] = Principal(text: words[0])

@@ -28,7 +28,8 @@ struct BuildCommand: AsyncParsableCommand {
   @OptionGroup var output: OutputOptions
   @OptionGroup var log: LogOptions
   @Flag(help: "Load the images into the container engine.") var load = false
-  @Option(name: .customLong("output"), help: "Write the images as OCI layouts below this folder.") var outputPath: String?
+  @Option(name: .customLong("output"), help: "Write the images as OCI layouts below this folder.") var outputPath:
+    String?
   @Option(help: "Push the images below this registry prefix (HOST:PORT/PREFIX).") var push: String?
   @Option(help: "Jobs at the same time.") var slots = 2
   @Option(help: "The engine's address (default: DOCKER_HOST, else docker's own).") var engine: String?

@@ -51,7 +51,8 @@ struct LockCommand: AsyncParsableCommand {
     for (name, base) in lock.bases.sorted(by: { $0.key < $1.key }) {
       for (platform, digest) in base.platforms.sorted(by: { $0.key < $1.key }) {
         let old = loaded.lock.bases[name]?.platforms[platform]
-        Output.write("\(name) \(platform) \(digest)\(old == digest ? "" : old == nil ? " (new)" : " (was \(old?.short ?? ""))")\n")
+        Output.write(
+          "\(name) \(platform) \(digest)\(old == digest ? "" : old == nil ? " (new)" : " (was \(old?.short ?? ""))")\n")
       }
     }
   }

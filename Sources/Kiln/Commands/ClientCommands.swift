@@ -25,7 +25,9 @@ struct SubmitCommand: AsyncParsableCommand {
       loaded.tree.tar(), products: products, priority: priority, retryFailed: retryFailed,
       revision: await GitRevision.clean(loaded.folder), key: key ?? Effects.system().identifier())
     if !output.json || !wait {
-      if output.json { try Output.json(reply) } else {
+      if output.json {
+        try Output.json(reply)
+      } else {
         Output.write(
           "build \(reply.build.id)\(reply.build.isNew ? "" : " (submitted before)"): \(reply.layersToBuild) layers to build, "
             + "\(reply.cells) cells, \(reply.cellsReused) reused\n")

@@ -61,7 +61,8 @@ struct CoordinatorCommand: AsyncParsableCommand {
   }
 
   private static func address(_ text: String) throws -> (String, Int) {
-    guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]), (0...65535).contains(port)
+    guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
+      (0...65535).contains(port)
     else { throw ValidationError("'\(text)' is not HOST:PORT") }
     return (String(text[..<colon]), port)
   }
@@ -84,7 +85,8 @@ enum Pools {
 
 struct ExecutorCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "executor", abstract: "Build on this host for a pool; refuses where the host does not meet the pool's file.")
+    commandName: "executor",
+    abstract: "Build on this host for a pool; refuses where the host does not meet the pool's file.")
   @OptionGroup var farm: FarmOptions
   @OptionGroup var log: LogOptions
   @Option(name: .customLong("pool"), help: "The pool's file (KILN_POOL).") var poolFile: String?
@@ -98,7 +100,8 @@ struct ExecutorCommand: AsyncParsableCommand {
     let path = try Environment.require(poolFile, "KILN_POOL", "--pool")
     var pool = try PoolFile.load(URL(fileURLWithPath: path))
     if let engine = engine ?? Environment.value("KILN_ENGINE") { pool.builder = Pool.Builder(host: engine) }
-    let text = name ?? Environment.value("KILN_EXECUTOR") ?? "\(ProcessInfo.processInfo.hostName.lowercased())-\(pool.name)"
+    let text =
+      name ?? Environment.value("KILN_EXECUTOR") ?? "\(ProcessInfo.processInfo.hostName.lowercased())-\(pool.name)"
     guard Name.isValid(text) else { throw ValidationError("'\(text)' is not an executor's name; give one by --name") }
     let host = try await ExecutorHost.join(
       pool, executor: ExecutorName(text: text), workFolder: workFolder(text), kilnVersion: KilnVersion.text,
@@ -151,7 +154,8 @@ struct DatabaseCommand: AsyncParsableCommand {
       let applied = try await store.migrate(.postgres)
       await store.close()
       Output.write(
-        applied.isEmpty ? "the schema is up to date\n" : "applied: \(applied.map(String.init).joined(separator: ", "))\n")
+        applied.isEmpty
+          ? "the schema is up to date\n" : "applied: \(applied.map(String.init).joined(separator: ", "))\n")
     }
   }
 }

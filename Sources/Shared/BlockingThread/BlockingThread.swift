@@ -1,9 +1,10 @@
+import Foundation
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
   import Musl
 #endif
-import Foundation
 
 /// An actor's executor on a thread of its own, for C libraries whose calls block and whose handles
 /// must stay on one thread.

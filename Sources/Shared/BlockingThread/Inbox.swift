@@ -1,9 +1,10 @@
+import Foundation
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
   import Musl
 #endif
-import Foundation
 
 /// What a `BlockingThread` shares with its callers.
 // Unchecked: every `var` is only touched under `lock`; the descriptors are constants.

@@ -22,7 +22,8 @@ extension JobMessage {
     }
     guard version <= Self.currentVersion else {
       throw Failure(
-        .input, code: "message-too-new", "the message has version \(version); this program reads \(Self.currentVersion)",
+        .input, code: "message-too-new",
+        "the message has version \(version); this program reads \(Self.currentVersion)",
         hint: "Update this executor")
     }
     guard let message = try? decoder.decode(JobMessage.self, from: Data(body)) else {

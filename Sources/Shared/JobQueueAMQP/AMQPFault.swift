@@ -44,7 +44,9 @@ enum AMQPFault: Error, Hashable {
       case 402, 530:
         return QueueError(
           .refused, "\(broker) refuses \(identity): \(text)",
-          hint: "Does the vhost exist, and may the user enter it? See 'rabbitmqctl list_permissions -p \(configuration.vhost)'")
+          hint:
+            "Does the vhost exist, and may the user enter it? See 'rabbitmqctl list_permissions -p \(configuration.vhost)'"
+        )
       case 501...505, 540:
         return QueueError(.refused, "\(broker) does not understand us: \(code) \(text)")
       default:

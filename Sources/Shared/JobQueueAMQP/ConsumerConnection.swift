@@ -196,7 +196,7 @@ actor ConsumerConnection {
         if slots[channel]?.isBusy != false { return }
       }
       try subscribe(channel, link)
-    } catch where error.isOfChannel {
+    } catch  where error.isOfChannel {
       subscriptionFailed(channel, error)
     }
   }
@@ -205,7 +205,7 @@ actor ConsumerConnection {
     guard let slot = slots.removeValue(forKey: channel), slot.isChannelOpen else { return }
     do throws(AMQPFault) {
       try link.closeChannel(channel)
-    } catch where error.isOfChannel {}
+    } catch  where error.isOfChannel {}
     // What the library kept for this channel must not reach the next slot on it.
     try read(link)
   }

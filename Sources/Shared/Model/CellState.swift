@@ -35,7 +35,9 @@ package struct CellTransition: Sendable, Hashable {
 extension CellState {
   /// Nil: nothing happens.
   package func after(_ event: CellEvent) -> CellTransition? {
-    func to(_ state: CellState, _ actions: CellAction...) -> CellTransition { CellTransition(state: state, actions: actions) }
+    func to(_ state: CellState, _ actions: CellAction...) -> CellTransition {
+      CellTransition(state: state, actions: actions)
+    }
     switch (self, event) {
     case (.planned, .recordValid): return to(.reused, .settleBuilds)
     case (.planned, .recordMissing): return to(.waiting)

@@ -71,7 +71,8 @@ package struct Effects: Sendable {
     var text: [UInt8] = []
     let milliseconds = UInt64(bitPattern: time.now().milliseconds)
     for index in 0..<10 { text.append(alphabet[Int(milliseconds >> UInt64(45 - 5 * index) & 31)]) }
-    let high = random.next(), low = random.next()
+    let high = random.next()
+    let low = random.next()
     for index in 0..<8 { text.append(alphabet[Int(high >> UInt64(5 * index) & 31)]) }
     for index in 0..<8 { text.append(alphabet[Int(low >> UInt64(5 * index) & 31)]) }
     return String(decoding: text, as: UTF8.self)

@@ -61,7 +61,9 @@ package struct JobTransition: Sendable, Hashable {
 extension JobState {
   /// Nil: the event does not concern this state; nothing happens.
   package func after(_ event: JobEvent) -> JobTransition? {
-    func to(_ state: JobState, _ actions: JobAction...) -> JobTransition { JobTransition(state: state, actions: actions) }
+    func to(_ state: JobState, _ actions: JobAction...) -> JobTransition {
+      JobTransition(state: state, actions: actions)
+    }
     switch (self, event) {
     case (.waiting, .parentAvailable): return to(.ready, .wakePublisher)
     case (.ready, .taken): return to(.ready, .publish)

@@ -17,7 +17,9 @@ package enum Name {
   package static func isTag(_ text: String) -> Bool {
     guard let first = text.utf8.first, text.utf8.count <= 128 else { return false }
     return (isLetterOrDigit(first) || first == UInt8(ascii: "_"))
-      && text.utf8.allSatisfy { isLetterOrDigit($0) || [UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-")].contains($0) }
+      && text.utf8.allSatisfy {
+        isLetterOrDigit($0) || [UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-")].contains($0)
+      }
   }
 
   private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
@@ -44,7 +46,10 @@ package enum Name {
   }
 
   private static func isSeparator(_ bytes: [UInt8]) -> Bool {
-    let dash = UInt8(ascii: "-"), underscore = UInt8(ascii: "_"), dot = UInt8(ascii: ".")
-    return bytes.allSatisfy { $0 == dash } || bytes == [dot] || bytes == [underscore] || bytes == [underscore, underscore]
+    let dash = UInt8(ascii: "-")
+    let underscore = UInt8(ascii: "_")
+    let dot = UInt8(ascii: ".")
+    return bytes.allSatisfy { $0 == dash } || bytes == [dot] || bytes == [underscore]
+      || bytes == [underscore, underscore]
   }
 }

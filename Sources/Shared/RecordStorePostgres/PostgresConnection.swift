@@ -72,7 +72,7 @@ actor PostgresConnection {
       do {
         try handle.command(begin, timeoutSeconds: timeoutSeconds * 2)
         return handle
-      } catch where handle.isLost {
+      } catch  where handle.isLost {
         // It ended while it was idle, and nothing was done yet: no caller needs to know.
         self.handle = nil
       } catch {

@@ -34,7 +34,8 @@ final class PostgresHandle {
   }
 
   private init(_ parameters: [(keyword: String, value: String)], timeoutSeconds: Double) throws {
-    let keywords = CStrings(parameters.map(\.keyword)), values = CStrings(parameters.map(\.value))
+    let keywords = CStrings(parameters.map(\.keyword))
+    let values = CStrings(parameters.map(\.value))
     guard let connection = PQconnectStartParams(keywords.pointers, values.pointers, 0) else {
       throw StoreError(.unavailable, "no memory for a connection")
     }

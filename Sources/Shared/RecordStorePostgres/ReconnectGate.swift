@@ -34,7 +34,8 @@ final class ReconnectGate: Sendable {
   }
 
   func failed() {
-    let now = effects.time.monotonicSeconds(), fraction = effects.random.fraction()
+    let now = effects.time.monotonicSeconds()
+    let fraction = effects.random.fraction()
     state.withLock { state in
       // Connections that fail together count once.
       guard now >= state.notBefore else { return }

@@ -1,3 +1,5 @@
+import RecordStore
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
@@ -5,7 +7,6 @@
 #elseif canImport(Darwin)
   import Darwin
 #endif
-import RecordStore
 
 /// The one owner of an embedded store: an exclusive `flock` on a file beside it, with the owner's pid
 /// inside for those who find it taken. The kernel lets go when the owner dies; the file stays, for
@@ -18,7 +19,8 @@ struct FileLock: ~Copyable {
     let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else {
       throw StoreError(
-        .refused, "cannot open \(path): \(String(cString: strerror(errno))). "
+        .refused,
+        "cannot open \(path): \(String(cString: strerror(errno))). "
           + "Check that its folder exists and is yours to write")
     }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
@@ -28,7 +30,8 @@ struct FileLock: ~Copyable {
         throw StoreError(.unavailable, "cannot lock \(path): \(String(cString: strerror(reason)))")
       }
       throw StoreError(
-        .refused, "\(store) is in use by process \(Self.owner(descriptor) ?? "(unknown)"). "
+        .refused,
+        "\(store) is in use by process \(Self.owner(descriptor) ?? "(unknown)"). "
           + "End it, or use another store")
     }
     let pid = Array("\(getpid())\n".utf8)

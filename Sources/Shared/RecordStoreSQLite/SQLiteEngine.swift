@@ -39,7 +39,8 @@ package final class SQLiteEngine: SQLEngine {
       database.add(function: DatabaseFunction("kiln_now", argumentCount: 0) { _ in time.now().milliseconds })
     }
     do {
-      queue = try path.map { try DatabaseQueue(path: $0, configuration: configuration) }
+      queue =
+        try path.map { try DatabaseQueue(path: $0, configuration: configuration) }
         ?? DatabaseQueue(configuration: configuration)
     } catch {
       throw SQLiteErrors.translate(error)

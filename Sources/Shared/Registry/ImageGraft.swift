@@ -18,7 +18,8 @@ package enum ImageGraft {
   package static func graft(
     manifest: Manifest, config: Data, ontoManifest parent: Manifest, config parentConfig: Data
   ) throws -> Result {
-    let child = try ImageManifest(manifest), base = try ImageManifest(parent)
+    let child = try ImageManifest(manifest)
+    let base = try ImageManifest(parent)
     var childConfig = try JSONValue.parse(config, what: "config \(child.config.digest)")
     let baseConfig = try JSONValue.parse(parentConfig, what: "config \(base.config.digest)")
     let childDiffs = childConfig["rootfs"]?["diff_ids"]?.array ?? []

@@ -29,7 +29,9 @@ package enum OCIArchive {
     try output.write(contentsOf: Data(count: 1024))
   }
 
-  private static func manifests(_ root: Manifest, _ store: any ImageStore, _ repository: String) async throws -> [Manifest] {
+  private static func manifests(_ root: Manifest, _ store: any ImageStore, _ repository: String) async throws
+    -> [Manifest]
+  {
     guard MediaType.isIndex(root.mediaType) else { return [root] }
     var all = [root]
     for child in try ImageIndex.children(root) {
@@ -89,7 +91,9 @@ package enum OCIArchive {
 private enum TarHeader {
   static func file(_ path: String, sizeBytes: Int64) -> Data {
     var header = [UInt8](repeating: 0, count: 512)
-    func put(_ text: String, at offset: Int) { header.replaceSubrange(offset..<offset + text.utf8.count, with: text.utf8) }
+    func put(_ text: String, at offset: Int) {
+      header.replaceSubrange(offset..<offset + text.utf8.count, with: text.utf8)
+    }
     put(path, at: 0)
     put("0000644", at: 100)
     put("0000000", at: 108)

@@ -30,7 +30,8 @@ package actor OCILayoutStore: ImageStore {
         try files.removeItem(at: blobs.appendingPathComponent(name))
       }
     } catch {
-      throw Failure(.infrastructure, code: "store-folder", "image folder \(directory.path): \(error.localizedDescription)")
+      throw Failure(
+        .infrastructure, code: "store-folder", "image folder \(directory.path): \(error.localizedDescription)")
     }
   }
 
@@ -83,17 +84,21 @@ package actor OCILayoutStore: ImageStore {
       guard blobSize(digest, in: repository) != nil else { return nil }
       let bytes = try blob(digest, in: repository, maxBytes: 8 << 20)
       let json = try JSONValue.parse(bytes, what: "manifest \(digest)")
-      let type = json["mediaType"]?.string ?? (json["manifests"] != nil ? MediaType.imageIndex : MediaType.imageManifest)
+      let type =
+        json["mediaType"]?.string ?? (json["manifests"] != nil ? MediaType.imageIndex : MediaType.imageManifest)
       return Manifest(mediaType: type, bytes: bytes)
     case .tag(let tag):
       let name = name(repository, tag)
-      guard let entry = try entries().first(where: { $0["annotations"]?[Self.refName]?.string == name }) else { return nil }
+      guard let entry = try entries().first(where: { $0["annotations"]?[Self.refName]?.string == name }) else {
+        return nil
+      }
       return try manifest(.digest(Descriptor(entry).digest), in: repository)
     }
   }
 
   package func put(_ manifest: Manifest, in repository: String, tag: String?) throws {
-    let children = MediaType.isIndex(manifest.mediaType)
+    let children =
+      MediaType.isIndex(manifest.mediaType)
       ? try ImageIndex.children(manifest).map(\.descriptor) : try ImageManifest(manifest).allBlobs
     for child in children where blobSize(child.digest, in: repository) == nil {
       throw Failure(
@@ -153,7 +158,8 @@ package actor OCILayoutStore: ImageStore {
     } catch {
       try? FileManager.default.removeItem(at: temporary)
       throw Failure(
-        .infrastructure, code: "store-write", "writing blob \(digest) to \(directory.path): \(error.localizedDescription)",
+        .infrastructure, code: "store-write",
+        "writing blob \(digest) to \(directory.path): \(error.localizedDescription)",
         hint: "is the disk full?")
     }
   }

@@ -30,7 +30,9 @@ package enum PlatformResolution {
     return found
   }
 
-  private static func platform(of image: Manifest, _ repository: String, _ store: any ImageStore) async throws -> Platform {
+  private static func platform(of image: Manifest, _ repository: String, _ store: any ImageStore) async throws
+    -> Platform
+  {
     let descriptor = try ImageManifest(image).config
     let config = try JSONValue.parse(
       try await store.blob(descriptor.digest, in: repository, maxBytes: 8 << 20), what: "config \(descriptor.digest)")

@@ -131,7 +131,9 @@ package struct RegistryClient: ImageStore {
       .init(
         "PUT", url(repository, "manifests/\(name)"), headers: ["Content-Type": manifest.mediaType],
         body: .bytes(manifest.bytes)), repository)
-    if response.status == 400 || response.status == 404, String(decoding: response.body, as: UTF8.self).contains("UNKNOWN") {
+    if response.status == 400 || response.status == 404,
+      String(decoding: response.body, as: UTF8.self).contains("UNKNOWN")
+    {
       throw failure("holds not everything that manifest \(manifest.digest) refers to", repository, code: "incomplete")
     }
     try expect([201], response, "putting manifest \(name)", repository)
@@ -151,7 +153,9 @@ package struct RegistryClient: ImageStore {
 
   private func absolute(_ location: String) -> String { location.hasPrefix("/") ? origin + location : location }
 
-  private func send(_ request: HTTPRequest, _ repository: String, maxBodyBytes: Int = 4 << 20) async throws -> HTTPResponse {
+  private func send(_ request: HTTPRequest, _ repository: String, maxBodyBytes: Int = 4 << 20) async throws
+    -> HTTPResponse
+  {
     try await repeating(repository) {
       try await authorized(request, repository) {
         try await http.send($0, maxBodyBytes: maxBodyBytes, deadlineSeconds: 60, stallSeconds: 20)
@@ -167,7 +171,9 @@ package struct RegistryClient: ImageStore {
     request.headers["Authorization"] = await tokens.header(repository)
     let response = try await send(request)
     guard response.status == 401, let challenge = response.headers["www-authenticate"] else { return response }
-    guard let header = try await tokens.answer(challenge, repository, endpoint.credentials, http) else { return response }
+    guard let header = try await tokens.answer(challenge, repository, endpoint.credentials, http) else {
+      return response
+    }
     request.headers["Authorization"] = header
     return try await send(request)
   }
@@ -193,7 +199,8 @@ package struct RegistryClient: ImageStore {
     guard !statuses.contains(response.status) else { return }
     if response.status == 401 || response.status == 403 {
       throw Failure(
-        .infrastructure, code: "registry-denied", "registry \(endpoint.host) denies \(doing) in \(endpoint.path(repository))",
+        .infrastructure, code: "registry-denied",
+        "registry \(endpoint.host) denies \(doing) in \(endpoint.path(repository))",
         hint: "check KILN_REGISTRY_USER and KILN_REGISTRY_PASSWORD_FILE")
     }
     throw failure("answered \(response.status) to \(doing)", repository, code: "registry-\(response.status)")

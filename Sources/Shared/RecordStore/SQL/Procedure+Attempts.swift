@@ -14,7 +14,9 @@ extension Procedure {
   ]
 
   static func states(_ event: JobEvent) -> String { list(JobState.sources(of: event).map(\.rawValue)) }
-  static func state(_ from: JobState, _ event: JobEvent) -> String { "'\(from.after(event)?.state.rawValue ?? from.rawValue)'" }
+  static func state(_ from: JobState, _ event: JobEvent) -> String {
+    "'\(from.after(event)?.state.rawValue ?? from.rawValue)'"
+  }
   static func list(_ words: [String]) -> String { "(" + words.map { "'\($0)'" }.joined(separator: ", ") + ")" }
 
   private static let fenced: [ArgumentType] = [.text, .bigint, .text]

@@ -16,7 +16,8 @@ extension SQLRecordStore {
     guard let row = rows.first else { return .refused(reason: "the store does not know job \(job)") }
     let state: JobState = try row.state("state")
     guard state == .running, row.optionalText("holder_nonce") == nonce else {
-      return .refused(reason: "job \(job) is \(state)\(state == .running ? " at \(row.optionalText("holder") ?? "?")" : "")")
+      return .refused(
+        reason: "job \(job) is \(state)\(state == .running ? " at \(row.optionalText("holder") ?? "?")" : "")")
     }
     return .granted(
       Claim(

@@ -26,7 +26,8 @@ extension SQLRecordStore {
           continue
         }
         guard let next = BuildState.running.after(event)?.state else { continue }
-        let problem = event == .settledWithFailure
+        let problem =
+          event == .settledWithFailure
           ? "\(try row.int("failed")) cells failed, \(try row.int("blocked")) are blocked" : nil
         let changed = try store.run(
           """

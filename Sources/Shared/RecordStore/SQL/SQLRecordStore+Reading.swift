@@ -61,7 +61,8 @@ extension SQLRecordStore {
       return CellStatus(
         key: CellKey(text: try row.text("key")), product: try row.text("product"), variant: try row.text("variant"),
         target: try StoredJSON.value(try row.text("target")), required: try row.flag("required"), state: state,
-        reason: reason, job: reused ? nil : row.optionalText("job_id").map(JobID.init(text:)), image: row.digest("image"))
+        reason: reason, job: reused ? nil : row.optionalText("job_id").map(JobID.init(text:)),
+        image: row.digest("image"))
     }
   }
 
@@ -203,7 +204,8 @@ extension SQLRecordStore {
         StoredDeadLetter(
           identifier: try row.text("identifier"), pool: PoolName(text: try row.text("pool")),
           job: row.optionalText("job_id").map(JobID.init(text:)),
-          failure: try row.optionalText("failure").map { try StoredJSON.value($0) }, createdAt: try row.time("created_at"))
+          failure: try row.optionalText("failure").map { try StoredJSON.value($0) },
+          createdAt: try row.time("created_at"))
       }
     }
   }

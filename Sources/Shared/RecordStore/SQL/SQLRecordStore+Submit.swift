@@ -215,7 +215,8 @@ private struct SubmitTransaction {
       let job = try insertJob(
         .finish(cell), pool: submission.cellPools[cell.key], generation: try row.int("generation") + 1,
         standsOn: cell.path.last, waitsOn: wait, height: 0, sequence: sequence,
-        previous: row.optionalText("job_id"), cause: state == .planned ? "new" : "the cell was \(state), and is wanted again")
+        previous: row.optionalText("job_id"),
+        cause: state == .planned ? "new" : "the cell was \(state), and is wanted again")
       let next: CellState = failed != nil ? .blocked : wait == nil ? .finishing : .waiting
       try store.run(
         """
@@ -258,8 +259,10 @@ private struct SubmitTransaction {
       case .finish(let cell): (nil, cell.key.text)
       }
     // Fences only rise, also across generations.
-    let attempt = try store.run("SELECT attempt FROM jobs WHERE id = $1", [.optional(previous)]).first?.int("attempt") ?? 0
-    try store.run("INSERT INTO job_specs (job_id, spec) VALUES ($1, $2)", [.text(id), .text(try StoredJSON.text(spec))])
+    let attempt =
+      try store.run("SELECT attempt FROM jobs WHERE id = $1", [.optional(previous)]).first?.int("attempt") ?? 0
+    try store.run(
+      "INSERT INTO job_specs (job_id, spec) VALUES ($1, $2)", [.text(id), .text(try StoredJSON.text(spec))])
     try store.run(
       """
       INSERT INTO jobs (id, scope, kind, pool, state, title, generation, layer_key, cell_key, stands_on, waits_on,

@@ -89,7 +89,8 @@ extension SQLRecordStore {
 
   package func queuedCount(pool: PoolName) async throws -> Int {
     try await engine.transaction { store in
-      try store.run("SELECT count(*) AS n FROM jobs WHERE pool = $1 AND state = 'queued'", [.id(pool)]).first?.int("n") ?? 0
+      try store.run("SELECT count(*) AS n FROM jobs WHERE pool = $1 AND state = 'queued'", [.id(pool)]).first?.int("n")
+        ?? 0
     }
   }
 

@@ -6,7 +6,8 @@ package enum Schema {
   }
 
   package static func migrations(_ dialect: Dialect) -> [Migration] {
-    let identity = dialect == .sqlite ? "integer PRIMARY KEY AUTOINCREMENT" : "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+    let identity =
+      dialect == .sqlite ? "integer PRIMARY KEY AUTOINCREMENT" : "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
     let statements = first.map { statement in
       statement.replacing("{{identity}}", with: identity)
     }

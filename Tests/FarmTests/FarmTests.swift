@@ -1,0 +1,134 @@
+import Foundation
+import Model
+import RecordStore
+import TestSupport
+import Testing
+
+/// A whole farm on real services: broker, store, registry, two engines as two hosts, processes that are
+/// killed midway. Evidence comes from outside: a counter that the RUN steps call, and skopeo.
+@Suite("Farm", .serialized, .timeLimit(.minutes(10)))
+struct FarmTests {
+  @Test("four overlapping builds, one executor and one coordinator killed: each layer is built once")
+  func overlappingBuildsSurviveKills() async throws {
+    let farm = try await TestFarm(run: "kills", platforms: ["linux/amd64", "linux/arm64"])
+    do {
+      try await killMidway(farm)
+      try await submitAgain(farm)
+      try await loseABlob(farm)
+    } catch {
+      await farm.end(failed: true)
+      throw error
+    }
+    await farm.end(failed: false)
+  }
+
+  private func killMidway(_ farm: TestFarm) async throws {
+    let first = try farm.startCoordinator("c1", port: farm.ports[0])
+    _ = try farm.startCoordinator("c2", port: farm.ports[1])
+    try await farm.waitForCoordinators()
+    let victim = try farm.startExecutor("amd64-1", pool: "amd64", engine: farm.engineA)
+    _ = try farm.startExecutor("amd64-2", pool: "amd64", engine: farm.engineB)
+    _ = try farm.startExecutor("arm64-1", pool: "arm64", engine: farm.engineB)
+    let requests = [["one"], ["two"], ["one", "two"], ["two"]]
+    let builds = try await withThrowingTaskGroup(of: BuildDetail.self) { group in
+      for products in requests {
+        group.addTask {
+          try await farm.kiln.json(["submit", "--wait", "--json", "--catalog", farm.catalog.folder.path] + products)
+        }
+      }
+      group.addTask {
+        try await eventually("a step runs") { !farm.counter.all.isEmpty }
+        kill(victim.processIdentifier, SIGKILL)
+        kill(first.processIdentifier, SIGKILL)
+        _ = try farm.startExecutor("amd64-1", pool: "amd64", engine: farm.engineA)
+        return try await farm.kiln.json(["submit", "--wait", "--json", "--catalog", farm.catalog.folder.path, "two"])
+      }
+      return try await group.reduce(into: [BuildDetail]()) { $0.append($1) }
+    }
+    #expect(builds.count == 5)
+    for build in builds { #expect(build.summary.state == .passed, "\(build.summary)") }
+    try await expectOncePerLayer(farm, builds)
+    try await expectRecordsPull(farm)
+  }
+
+  /// Each RUN of each layer once, and once more at most for every attempt that a kill interrupted.
+  private func expectOncePerLayer(_ farm: TestFarm, _ builds: [BuildDetail]) async throws {
+    let counts = farm.counter.all
+    #expect(counts.count == 8, "\(counts)")
+    var interrupted = 0
+    for job in Set(builds.flatMap(\.jobs).map(\.id)) {
+      let detail: JobDetail = try await farm.get("jobs/\(job)")
+      guard detail.layer != nil else { continue }
+      interrupted += detail.attempts.filter { $0.outcome != "succeeded" }.count
+    }
+    #expect(counts.values.allSatisfy { $0 >= 1 }, "\(counts)")
+    #expect(counts.values.reduce(0, +) <= 8 + interrupted, "\(counts), interrupted \(interrupted)")
+    let layers = Set(builds.flatMap(\.layers).map(\.key))
+    #expect(layers.count == 8)
+  }
+
+  private func expectRecordsPull(_ farm: TestFarm) async throws {
+    let records: [StoredRecord] = try await farm.kiln.json(["records", "--json"])
+    #expect(records.count == 6)
+    for stored in records {
+      #expect(stored.record.verdict == .passed)
+      let target = farm.kiln.folder.appendingPathComponent("pull-\(stored.id)")
+      // skopeo checks every digest on its way.
+      let pulled = try await farm.kiln.run(
+        [
+          "copy", "--quiet", "--src-tls-verify=false", "docker://\(farm.registry)/layers@\(stored.record.image)",
+          "oci:\(target.path):image",
+        ], program: URL(fileURLWithPath: "/usr/bin/skopeo"))
+      #expect(pulled.status == 0, "\(pulled.errors)")
+      try FileManager.default.removeItem(at: target)
+    }
+  }
+
+  private func submitAgain(_ farm: TestFarm) async throws {
+    let before = farm.counter.all
+    let again: BuildDetail = try await farm.submit()
+    #expect(again.summary.state == .passed)
+    #expect(again.cells.allSatisfy { $0.state == .reused })
+    #expect(again.jobs.isEmpty)
+    // A file that no fragment names changes nothing.
+    try farm.catalog.write("fragments/app/1.0.0/notes.txt", "nobody copies this\n")
+    let unnamed: BuildDetail = try await farm.submit()
+    #expect(unnamed.jobs.isEmpty)
+    #expect(farm.counter.all == before)
+    // One character in the app fragment: its layers and the finishing jobs, on both platforms.
+    try farm.catalog.write("fragments/app/1.0.0/app.txt", "app changed\n")
+    let changed: BuildDetail = try await farm.submit()
+    #expect(changed.summary.state == .passed)
+    #expect(changed.jobs.filter { $0.kind == .layer }.map { $0.title.prefix(9) } == ["app@1.0.0", "app@1.0.0"])
+    #expect(changed.jobs.filter { $0.kind == .finish }.count == 2)
+    #expect(farm.counter.all.filter { before[$0.key] != $0.value }.count == 2)
+  }
+
+  /// A blob vanishes behind Kiln's back: exactly the layer that brought it is built again, and says why.
+  private func loseABlob(_ farm: TestFarm) async throws {
+    let plan: BuildDetail = try await farm.submit()
+    let core = try #require(
+      try await farm.storeLayers().first { $0.title.hasPrefix("core") && $0.platform.architecture == "amd64" })
+    let image = try #require(core.image)
+    let manifest = try await farm.kiln.run(
+      ["inspect", "--raw", "--tls-verify=false", "docker://\(farm.registry)/layers@\(image)"],
+      program: URL(fileURLWithPath: "/usr/bin/skopeo"))
+    struct Fields: Decodable {
+      struct Blob: Decodable { var digest: String }
+      var layers: [Blob]
+    }
+    let last = try #require(try JSONDecoder().decode(Fields.self, from: Data(manifest.output.utf8)).layers.last?.digest)
+    let deleted = try await farm.kiln.run(
+      [
+        "--silent", "--fail", "--request", "DELETE",
+        "http://\(farm.registry.replacing("/", with: "/v2/", maxReplacements: 1))/layers/blobs/\(last)",
+      ],
+      program: URL(fileURLWithPath: "/usr/bin/curl"))
+    #expect(deleted.status == 0, "\(deleted.errors)")
+    let healed: BuildDetail = try await farm.submit()
+    #expect(plan.summary.state == .passed && healed.summary.state == .passed)
+    let rebuilt = healed.jobs.filter { $0.kind == .layer }
+    #expect(rebuilt.map(\.title) == ["core@1.0.0 linux/amd64"])
+    #expect(rebuilt.first?.cause.contains(last) == true, "\(rebuilt.first?.cause ?? "")")
+  }
+}

@@ -1,0 +1,60 @@
+import Foundation
+import Model
+
+/// A catalog whose RUN steps call the counter: each names its fragment and the machine it runs on.
+struct TestCatalog {
+  let folder: URL
+
+  /// Products `one` and `two` share all but their last fragment; `one` has two variants.
+  init(in parent: URL, base source: String, port: UInt16, run: String, platforms: [String]) throws {
+    folder = parent.appendingPathComponent("catalog", isDirectory: true)
+    let count = { (name: String) in "RUN wget -q -O /dev/null http://127.0.0.1:\(port)/\(run)-\(name)-$(uname -m)" }
+    try write("catalog.yml", "name: farm\nbases:\n  busybox:\n    source: \(source)\n    tag: latest\n")
+    for product in ["one", "two"] {
+      let matrix = product == "one" ? "matrix:\n  app: [1.0.0, 1.1.0]\n" : ""
+      let tag = product == "one" ? "{version}-{variant}" : "{version}"
+      let targets = platforms.map { "  - platform: \($0)\n" }.joined()
+      try write(
+        "products/\(product).yml",
+        """
+        name: \(product)
+        image: farm-\(run)/\(product)
+        version: 1.0.0
+        manifest: \(product)
+        tags: ["\(tag)"]
+        targets:
+        \(targets)\(matrix)tests:
+          - name: says
+            command: [cat, /app.txt]
+            timeoutSeconds: 30
+            expectedOutput: app
+
+        """)
+      let app = product == "one" ? "app" : "other"
+      try write(
+        "manifests/\(product).yml",
+        "template: \(product)@1.0.0\nbase: busybox\nfragments: [core@1.0.0, \(app)@1.0.0]\n")
+      try write(
+        "templates/\(product)/1.0.0/Dockerfile.tpl",
+        "FROM {base}\n#--MODULE:core--#\n#--ENDMODULE--#\n#--MODULE:\(app)--#\n#--ENDMODULE--#\n")
+    }
+    try fragment("core", "1.0.0", "\(count("core")) && sleep 1 && echo core > /core.txt\n")
+    for (name, version) in [("app", "1.0.0"), ("app", "1.1.0"), ("other", "1.0.0")] {
+      try fragment(name, version, "\(count("\(name)\(version)")) && sleep 1\nCOPY app.txt /app.txt\n")
+      try write("fragments/\(name)/\(version)/app.txt", "app \(name) \(version) \(run)\n")
+    }
+  }
+
+  func write(_ path: String, _ text: String) throws {
+    let file = folder.appendingPathComponent(path)
+    try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+    try Data(text.utf8).write(to: file)
+  }
+
+  private func fragment(_ name: String, _ version: String, _ text: String) throws {
+    try write("fragments/\(name)/\(version)/Dockerfile.fragment", text)
+    try write(
+      "fragments/\(name)/\(version)/fragment.yml",
+      "name: \(name)\nversion: \(version)\ndescription: For the farm test.\n")
+  }
+}

@@ -1,0 +1,166 @@
+import Foundation
+import JobQueue
+import JobQueueAMQP
+import Logging
+import Model
+import RecordStore
+import TestSupport
+import Testing
+
+/// One farm of a test: a database, a virtual host, a registry prefix and processes of its own, all gone
+/// at the end.
+// Unchecked: `daemons` is only touched under `lock`; everything else is constant.
+final class TestFarm: @unchecked Sendable {
+  let kiln: KilnProgram
+  let catalog: TestCatalog
+  let counter: HitCounter
+  let registry: String
+  let ports: [Int]
+  let engineA: String
+  let engineB: String
+  private let run: String
+  private let database: String
+  private let lock = NSLock()
+  private var daemons: [Process] = []
+
+  init(run name: String, platforms: [String]) async throws {
+    run = "\(name)\(ProcessInfo.processInfo.processIdentifier)"
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("kiln-farm-\(run)", isDirectory: true)
+    try? FileManager.default.removeItem(at: folder)
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    engineA = try Services.require("KILN_TEST_ENGINE_A")
+    engineB = try Services.require("KILN_TEST_ENGINE_B")
+    let host = try Services.require("KILN_TEST_REGISTRY")
+    registry = "\(host)/farm-\(run)"
+    counter = try HitCounter()
+    ports = [Int(counter.port) + 1, Int(counter.port) + 2].map { $0 > 65_000 ? $0 - 20_000 : $0 }
+    database = "farm_\(run)"
+    let token = UUID().uuidString
+    let superuser = try Services.require("KILN_TEST_POSTGRES_URL")
+    var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("KILN_") }
+    let slash = try #require(superuser.lastIndex(of: "/"))
+    environment["KILN_STORE_URL"] = superuser[..<slash] + "/\(database)"
+    environment["KILN_QUEUE_URL"] = try Services.require("KILN_TEST_AMQP_URL")
+    environment["KILN_REGISTRY"] = registry
+    environment["KILN_SYFT"] = try Services.require("KILN_TEST_SYFT")
+    environment["KILN_TOKEN"] = token
+    environment["KILN_COORDINATOR"] = "http://127.0.0.1:\(ports[1])"
+    environment["KILN_POOLS"] = folder.appendingPathComponent("pools").path
+    kiln = KilnProgram(environment: environment, folder: folder)
+    catalog = try TestCatalog(
+      in: folder, base: "\(host)/farm-\(run)/base", port: counter.port, run: run, platforms: platforms)
+    for (pool, emulated) in [("amd64", false), ("arm64", true)] {
+      try write(
+        "pools/\(pool).yml",
+        """
+        name: \(pool)-\(run)
+        platforms: [linux/\(pool)]
+        slots: 2
+        emulated: \(emulated)
+        network: host
+        retries:
+          infrastructure: {attempts: 5, firstDelaySeconds: 1, maximumDelaySeconds: 5}
+        """)
+    }
+    let created = try await tool("psql", [superuser, "-c", "CREATE DATABASE \(database)"])
+    #expect(created.status == 0, "\(created.errors)")
+    let base = try Services.require("KILN_TEST_BASE")
+    let pushed = try await tool(
+      "skopeo",
+      ["copy", "--quiet", "--all", "--dest-tls-verify=false", "oci:\(base):latest", "docker://\(registry)/base:latest"])
+    #expect(pushed.status == 0, "\(pushed.errors)")
+    let migrated = try await kiln.run(["db", "migrate"])
+    #expect(migrated.status == 0, "\(migrated.errors)")
+    let locked = try await kiln.run(["lock", "--catalog", catalog.folder.path])
+    #expect(locked.status == 0, "\(locked.errors)")
+  }
+
+  private func write(_ path: String, _ text: String) throws {
+    let file = kiln.folder.appendingPathComponent(path)
+    try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+    try Data(text.utf8).write(to: file)
+  }
+
+  private func tool(_ name: String, _ arguments: [String]) async throws -> KilnProgram.Result {
+    try await kiln.run(arguments, program: URL(fileURLWithPath: "/usr/bin/\(name)"))
+  }
+
+  func startCoordinator(_ name: String, port: Int) throws -> Process {
+    try keep(kiln.start(name, ["coordinator", "--listen", "127.0.0.1:\(port)"]))
+  }
+
+  func startExecutor(_ name: String, pool: String, engine: String) throws -> Process {
+    try keep(
+      kiln.start(
+        "executor-\(name)",
+        ["executor", "--name", "\(name)-\(run)", "--pool", "pools/\(pool).yml", "--engine", engine],
+        adding: ["KILN_HOME": kiln.folder.appendingPathComponent("home-\(name)").path]))
+  }
+
+  private func keep(_ process: Process) -> Process {
+    lock.withLock { daemons.append(process) }
+    return process
+  }
+
+  func waitForCoordinators() async throws {
+    for port in ports {
+      try await eventually("coordinator on \(port) answers") {
+        try await tool("curl", ["--silent", "--fail", "http://127.0.0.1:\(port)/healthz"]).status == 0
+      }
+    }
+  }
+
+  func submit() async throws -> BuildDetail {
+    try await kiln.json(["submit", "--wait", "--json", "--catalog", catalog.folder.path])
+  }
+
+  func get<Value: Decodable>(_ path: String) async throws -> Value {
+    let token = try #require(kiln.environment["KILN_TOKEN"])
+    let result = try await tool(
+      "curl",
+      [
+        "--silent", "--fail", "--header", "Authorization: Bearer \(token)",
+        "http://127.0.0.1:\(ports[1])/api/v1/\(path)",
+      ])
+    return try JSONDecoder().decode(Value.self, from: Data(result.output.utf8))
+  }
+
+  /// The layers of every build so far, by what the API tells.
+  func storeLayers() async throws -> [LayerStatus] {
+    struct Page: Decodable { var items: [BuildSummary] }
+    let page: Page = try await get("builds")
+    var layers: [LayerStatus] = []
+    for build in page.items {
+      let detail: BuildDetail = try await get("builds/\(build.id)")
+      layers += detail.layers
+    }
+    return layers
+  }
+
+  /// Ends every process that this farm started and removes what it made; a failed farm's logs stay.
+  func end(failed: Bool) async {
+    for process in lock.withLock({ daemons }) where process.isRunning { process.terminate() }
+    for process in lock.withLock({ daemons }) {
+      let clock = ContinuousClock()
+      let end = clock.now.advanced(by: .seconds(20))
+      while process.isRunning, clock.now < end { try? await Task.sleep(for: .milliseconds(50)) }
+      if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+    }
+    counter.stop()
+    if let url = kiln.environment["KILN_QUEUE_URL"],
+      let configuration = try? AMQPConfiguration(url: url, role: .coordinator)
+    {
+      let queue = AMQPJobQueue(configuration: configuration, effects: .system(), logger: Logger(label: "farm-test"))
+      try? await queue.remove(["amd64", "arm64"].map { PoolName(text: "\($0)-\(run)") })
+      await queue.close()
+    }
+    if let superuser = try? Services.require("KILN_TEST_POSTGRES_URL") {
+      _ = try? await tool("psql", [superuser, "-c", "DROP DATABASE \(database) WITH (FORCE)"])
+    }
+    if failed {
+      print("the farm's logs: \(kiln.folder.path)")
+    } else {
+      try? FileManager.default.removeItem(at: kiln.folder)
+    }
+  }
+}
