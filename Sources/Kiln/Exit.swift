@@ -12,6 +12,8 @@ enum Exit {
   static let wrongUse: Int32 = 2
   static let catalogWrong: Int32 = 3
   static let serviceOutOfReach: Int32 = 4
+  /// As a shell reports a program that SIGINT ended.
+  static let interrupted: Int32 = 130
 
   static func end(with error: any Error) -> Never {
     switch error {
@@ -27,12 +29,13 @@ enum Exit {
     case let error as StoreError: outOfReach("\(error)")
     case let error as QueueError: outOfReach("\(error)")
     case let error as HTTPClientError: outOfReach("\(error)")
+    case let code as ExitCode: exit(code.rawValue)
     case is CancellationError:
       complain("kiln: interrupted")
-      exit(130)
+      exit(interrupted)
     default:
       let code = Kiln.exitCode(for: error)
-      if code == .success || code.rawValue == 1 { Kiln.exit(withError: error) }
+      if code == .success { Kiln.exit(withError: error) }
       // ArgumentParser's own code for wrong use is 64.
       complain(Kiln.fullMessage(for: error))
       exit(wrongUse)

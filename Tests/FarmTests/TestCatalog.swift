@@ -38,7 +38,7 @@ struct TestCatalog {
         "templates/\(product)/1.0.0/Dockerfile.tpl",
         "FROM {base}\n#--MODULE:core--#\n#--ENDMODULE--#\n#--MODULE:\(app)--#\n#--ENDMODULE--#\n")
     }
-    try fragment("core", "1.0.0", "\(count("core")) && sleep 1 && echo core > /core.txt\n")
+    try fragment("core", "1.0.0", "\(count("core")) && sleep 1 && echo core $(uname -m) > /core.txt\n")
     for (name, version) in [("app", "1.0.0"), ("app", "1.1.0"), ("other", "1.0.0")] {
       try fragment(name, version, "\(count("\(name)\(version)")) && sleep 1\nCOPY app.txt /app.txt\n")
       try write("fragments/\(name)/\(version)/app.txt", "app \(name) \(version) \(run)\n")

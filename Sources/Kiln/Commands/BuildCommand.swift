@@ -78,7 +78,7 @@ struct BuildCommand: AsyncParsableCommand {
     try await group.run()
     guard let detail = try await embedded.store.build(build), detail.summary.state.isSettled else {
       Exit.complain("kiln: interrupted; the next 'kiln build' goes on where this one stopped")
-      throw CancellationError()
+      throw ExitCode(Exit.interrupted)
     }
     return detail
   }
