@@ -118,7 +118,7 @@ struct DispatchLoop: Service {
       let failure = Failure(
         .infrastructure, code: "lease-out",
         "executor \(lease.executor) did not renew its lease on attempt \(lease.fence.attempt)",
-        hint: "the executor or its way to the store is gone; see 'kiln executors'")
+        hint: "the executor or its way to the store is gone; GET /api/v1/executors tells when it was last seen")
       let decision = policy.decide(
         .infrastructure, attempt: lease.failures + 1, fraction: coordinator.effects.random.fraction())
       try await coordinator.effects.failpoints.reach(.reapBeforeApply)

@@ -21,7 +21,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
   @OptionGroup var log: LogOptions
   @Option(name: .customLong("pools"), help: "The folder with the pools' files (KILN_POOLS).") var poolFolder: String?
   @Option(help: "HOST:PORT to listen on (KILN_LISTEN; default 127.0.0.1:7070).") var listen: String?
-  @Option(name: .customLong("tokens-file"), help: "'NAME TOKEN' a line, or one token alone (KILN_TOKENS_FILE).")
+  @Option(name: .customLong("tokens-file"), help: "'NAME TOKEN' a line (KILN_TOKENS_FILE).")
   var tokensFile: String?
   @Option(help: "The largest catalog that is taken, in bytes.") var maxBodyBytes = 64 << 20
 

@@ -7,7 +7,7 @@ import Testing
 @testable import KilnExecutor
 
 /// On real engines.
-@Suite struct BuildxBuilderTests {
+@Suite struct RealBuildxBuilderTests {
   @Test(arguments: ["linux/amd64", "linux/arm64"]) func buildsAChain(_ platform: String) async throws {
     let host = try await TestHost()
     defer { host.remove() }
@@ -163,7 +163,7 @@ enum Processes {
   }
 }
 
-@Suite struct ParentInARegistryTests {
+@Suite struct RealParentInARegistryTests {
   @Test(arguments: ["linux/amd64", "linux/arm64"]) func givesTheSameImageAsAParentInALayout(_ platform: String)
     async throws
   {

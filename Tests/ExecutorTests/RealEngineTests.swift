@@ -8,7 +8,7 @@ import Testing
 @testable import KilnExecutor
 
 /// On real engines.
-@Suite struct EngineTests {
+@Suite struct RealEngineTests {
   @Test func aGoodHostIsTaken() async throws {
     let host = try await TestHost()
     defer { host.remove() }

@@ -7,7 +7,7 @@ import Testing
 @testable import KilnExecutor
 
 /// On a real engine.
-@Suite struct DockerCellTesterTests {
+@Suite struct RealDockerCellTesterTests {
   private func request(
     _ image: TestImage, _ host: TestHost, at location: ImageLocation? = nil, tests: [SmokeTest]
   ) throws -> CellTestRequest {

@@ -7,7 +7,7 @@ import Testing
 
 /// The image from a chain of layers is the one that a single Dockerfile gives: the same diff IDs, the
 /// same config. For every instruction, on a real engine.
-@Suite struct ChainMeansSingle {
+@Suite struct RealChainMeansSingle {
   struct Case: Sendable, CustomTestStringConvertible {
     var testDescription: String
     /// One text for each layer.
