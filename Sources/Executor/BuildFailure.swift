@@ -157,8 +157,12 @@ package enum BuildFailure {
     let what = reason == .deadline ? "was not done in time" : "said nothing for too long"
     let code = reason == .deadline ? "deadline" : "no-output"
     // A fragment's own command is what hangs, or else the builder or something that it waits for. Our
-    // ending the client may already have shown on the step, as an error of its own.
-    guard let step = progress.steps.last(where: { ($0.isRunning || $0.error != nil) && $0.name.contains("] RUN ") })
+    // ending the client may already have shown on the step, as an error that is only an echo.
+    let hanging = progress.steps.last { step in
+      let echoes = step.error.map { BuildProgress.isEcho($0) || $0.hasPrefix("rpc error: code = Canceled") } ?? false
+      return (step.isRunning || echoes) && step.name.contains("] RUN ")
+    }
+    guard let step = hanging
     else {
       return Failure(
         .infrastructure, code: code, "\(facts.title): the builder \(what)",
