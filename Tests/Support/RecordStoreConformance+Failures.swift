@@ -1,0 +1,238 @@
+import Foundation
+import Model
+import RecordStore
+import Testing
+
+extension RecordStoreConformance {
+  static let failures: [RecordStoreConformance] = [
+    RecordStoreConformance("a failed job that is tried again waits until it is due") { fixture in
+      let store = fixture.store
+      try await fixture.submit("b1", [["a"], ["b"]])
+      let jobs = try await fixture.ready().map(\.job)
+      #expect(jobs.count == 2)
+      let (late, soon) = (try await fixture.claim(jobs[0]), try await fixture.claim(jobs[1]))
+      for _ in 0..<2 {
+        try await store.fail(
+          StoreFixture.failure, decision: .retry(afterSeconds: 3600), record: nil, fence: late.fence)
+      }
+      try await store.fail(StoreFixture.failure, decision: .retry(afterSeconds: 0.2), record: nil, fence: soon.fence)
+      let delayed = try await fixture.job(jobs[0])
+      #expect(delayed.summary.state == .delayed)
+      #expect(delayed.summary.failures == 1)
+      #expect(delayed.summary.failure == StoreFixture.failure)
+      #expect(delayed.summary.dueAt != nil)
+      #expect(delayed.attempts.map(\.outcome) == ["failed"])
+      let early = try await fixture.ready()
+      #expect(early.isEmpty)
+      let refused = try await fixture.isRefused(jobs[0])
+      #expect(refused)
+
+      try await fixture.advance(0.3)
+      let released = try await store.releaseDue()
+      #expect(released == 1)
+      let job = try await fixture.onlyReady()
+      #expect(job == soon.fence.job)
+      let second = try await fixture.claim(job)
+      #expect(second.fence.attempt == 2)
+      #expect(second.failures == 1)
+      try await fixture.complete(second)
+      let stillDelayed = try await fixture.job(jobs[0])
+      #expect(stillDelayed.summary.state == .delayed)
+      let letters = try await store.deadLetters(limit: 10)
+      #expect(letters.isEmpty)
+    },
+    RecordStoreConformance("a dead layer blocks the cells above it, and fails its build when all is settled") { fixture in
+      let store = fixture.store
+      let b = StoreFixture.layer("a", "b")
+      try await fixture.submit("b1", [["a", "b", "d"], ["a", "c"]])
+      try await fixture.run(try await fixture.onlyReady())
+      _ = try await fixture.ready()
+      let claim = try await fixture.claim(try await fixture.jobID(b, in: "b1"))
+      for _ in 0..<2 {
+        try await store.fail(StoreFixture.failure, decision: .dead, record: nil, fence: claim.fence)
+      }
+      let job = try await fixture.job(claim.fence.job)
+      #expect(job.summary.state == .dead)
+      let layer = try await fixture.layer(b, in: "b1")
+      #expect(layer.state == .failed)
+      let blocked = try await fixture.cell(StoreFixture.cell("a", "b", "d"), in: "b1")
+      #expect(blocked.state == .blocked)
+      #expect(blocked.reason?.contains(claim.fence.job.text) == true)
+      let other = try await fixture.cell(StoreFixture.cell("a", "c"), in: "b1")
+      #expect(other.state == .waiting)
+
+      let letters = try await store.deadLetters(limit: 10)
+      #expect(letters.map(\.job) == [claim.fence.job])
+      #expect(letters.map(\.pool) == [StoreFixture.pool])
+      #expect(letters.map(\.failure) == [StoreFixture.failure])
+      let effects = try await store.takeEffects(limit: 10, leaseSeconds: 600).map(\.kind)
+      let letter = OutboxEffect.DeadLetter(job: claim.fence.job, attempt: 1, failure: StoreFixture.failure)
+      #expect(effects.filter { $0 == .deadLetter(pool: StoreFixture.pool, letter) }.count == 1)
+      #expect(effects.count == 2, "the layer below was tagged, and nothing else")
+
+      let early = try await store.settleBuilds()
+      #expect(early.isEmpty)
+      try await fixture.run(try await fixture.jobID(StoreFixture.layer("a", "c"), in: "b1"))
+      try await fixture.runAll()
+      let settled = try await store.settleBuilds()
+      #expect(settled == [BuildID(text: "b1")])
+      let build = try await fixture.build("b1")
+      #expect(build.summary.state == .failed)
+      #expect(build.summary.finishedAt != nil)
+      #expect(build.summary.problem?.contains("1 are blocked") == true)
+      let publishing = try await store.takePublishing(leaseSeconds: 600)
+      #expect(publishing == nil)
+    },
+    RecordStoreConformance("a failed layer rests, unless someone asks on purpose") { fixture in
+      let b = StoreFixture.layer("a", "b")
+      let cell = StoreFixture.cell("a", "b")
+      try await fixture.submit("b1", [["a", "b"]])
+      try await fixture.run(try await fixture.onlyReady())
+      let claim = try await fixture.claim(try await fixture.onlyReady())
+      try await fixture.store.fail(StoreFixture.failure, decision: .dead, record: nil, fence: claim.fence)
+      let first = try await fixture.store.settleBuilds()
+      #expect(first == [BuildID(text: "b1")])
+
+      try await fixture.submit("b2", [["a", "b"]])
+      let resting = try await fixture.cell(cell, in: "b2")
+      #expect(resting.state == .blocked)
+      #expect(resting.reason?.contains(claim.fence.job.text) == true)
+      let nothing = try await fixture.ready()
+      #expect(nothing.isEmpty)
+      let second = try await fixture.store.settleBuilds()
+      #expect(second == [BuildID(text: "b2")])
+
+      try await fixture.submit("b3", [["a", "b"]]) { $0.retryFailed = true }
+      let layer = try await fixture.layer(b, in: "b3")
+      #expect(layer.state == .building)
+      #expect(layer.generation == 2)
+      #expect(layer.cause.contains(claim.fence.job.text))
+      let waiting = try await fixture.cell(cell, in: "b3")
+      #expect(waiting.state == .waiting)
+      let dead = try await fixture.job(claim.fence.job)
+      #expect(dead.summary.state == .dead)
+      let retry = try await fixture.run(try await fixture.onlyReady())
+      #expect(retry.fence.job != claim.fence.job)
+      #expect(retry.fence.attempt == 2)
+      #expect(retry.generation == 2)
+      #expect(retry.failures == 0)
+      try await fixture.runAll()
+      let passed = try await fixture.cell(cell, in: "b3")
+      #expect(passed.state == .passed)
+      let third = try await fixture.store.settleBuilds()
+      #expect(third == [BuildID(text: "b3")])
+    },
+    RecordStoreConformance("a cell that fails for good has a record, and so fails its build") { fixture in
+      let cell = StoreFixture.cell("a")
+      let failure = Failure(.test, code: "test-failed", "test 'starts' exited with 1", exitCode: 1)
+      try await fixture.submit("b1", [["a"]])
+      try await fixture.run(try await fixture.onlyReady())
+      let claim = try await fixture.claim(try await fixture.onlyReady())
+      let record = try StoreFixture.record(try #require(StoreFixture.plan([["a"]]).cells.first), verdict: .failed)
+      for _ in 0..<2 {
+        try await fixture.store.fail(failure, decision: .dead, record: record, fence: claim.fence)
+      }
+      let failed = try await fixture.cell(cell, in: "b1")
+      #expect(failed.state == .failed)
+      let layer = try await fixture.layer(StoreFixture.layer("a"), in: "b1")
+      #expect(layer.state == .available)
+      let records = try await fixture.store.records(RecordFilter(), limit: 10, after: nil)
+      #expect(records.map(\.record) == [record])
+      let letters = try await fixture.store.deadLetters(limit: 10)
+      #expect(letters.map(\.failure) == [failure])
+      let settled = try await fixture.store.settleBuilds()
+      #expect(settled == [BuildID(text: "b1")])
+      let build = try await fixture.build("b1")
+      #expect(build.summary.state == .failed)
+      #expect(build.summary.problem?.contains("1 cells failed") == true)
+    },
+    RecordStoreConformance("a letter that the broker made is kept once") { fixture in
+      let store = fixture.store
+      for _ in 0..<2 { try await store.storeDeadLetter([0, 0xFF], pool: StoreFixture.pool, identifier: "m-1") }
+      let letters = try await store.deadLetters(limit: 10)
+      #expect(letters.map(\.identifier) == ["m-1"])
+      #expect(letters.map(\.pool) == [StoreFixture.pool])
+      #expect(letters.first?.failure == nil)
+    },
+
+    // MARK: Lost images
+
+    RecordStoreConformance("a lost parent is built again, and its child waits for it") { fixture in
+      let store = fixture.store
+      let a = StoreFixture.layer("a")
+      let newImage = Digest(of: "another image")
+      try await fixture.submit("b1", [["a", "b"]])
+      let old = try await fixture.run(try await fixture.onlyReady())
+      let child = try await fixture.claim(try await fixture.onlyReady())
+      for _ in 0..<2 { try await store.parentLost(child.fence) }
+      let parent = try await fixture.layer(a, in: "b1")
+      #expect(parent.state == .building)
+      #expect(parent.generation == 2)
+      #expect(parent.cause.contains(child.fence.job.text))
+      #expect(parent.job != old.fence.job)
+      let oldJob = try await fixture.job(old.fence.job)
+      #expect(oldJob.summary.state == .succeeded)
+      let waiting = try await fixture.job(child.fence.job)
+      #expect(waiting.summary.state == .waiting)
+      #expect(waiting.summary.failures == 0)
+      #expect(waiting.waitsOn == a)
+      let refused = try await fixture.isRefused(child.fence.job)
+      #expect(refused)
+
+      let again = try await fixture.claim(try await fixture.onlyReady())
+      #expect(again.fence.job == parent.job)
+      #expect(again.fence.attempt == 2)
+      #expect(again.generation == 2)
+      #expect(again.spec == old.spec)
+      try await store.completeLayer(StoreFixture.result(newImage), fence: again.fence)
+      let released = try await fixture.onlyReady()
+      #expect(released == child.fence.job)
+      let second = try await fixture.claim(released)
+      #expect(second.fence.attempt == 2)
+      #expect(second.failures == 0)
+      #expect(second.parentImage == newImage)
+      let different = try await fixture.layer(a, in: "b1")
+      #expect(different.state == .available)
+      #expect(!different.reproducible, "the same layer came out with another digest")
+      try await fixture.complete(second)
+      try await fixture.runAll()
+      try await fixture.publish("b1")
+    },
+    RecordStoreConformance("two children that lose their parent make one generation") { fixture in
+      let a = StoreFixture.layer("a")
+      try await fixture.submit("b1", [["a", "b"], ["a", "c"]])
+      try await fixture.run(try await fixture.onlyReady())
+      let jobs = try await fixture.ready().map(\.job)
+      #expect(jobs.count == 2)
+      var children: [Claim] = []
+      for job in jobs { children.append(try await fixture.claim(job)) }
+      let fences = children.map(\.fence)
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for fence in fences { group.addTask { try await fixture.store.parentLost(fence) } }
+        try await group.waitForAll()
+      }
+      let parent = try await fixture.layer(a, in: "b1")
+      #expect(parent.generation == 2)
+      try await fixture.run(try await fixture.onlyReady())
+      let released = try await fixture.ready().map(\.job)
+      #expect(Set(released) == Set(jobs))
+    },
+    RecordStoreConformance("a cell whose last layer is lost waits and finishes later") { fixture in
+      let cell = StoreFixture.cell("a")
+      try await fixture.submit("b1", [["a"]])
+      try await fixture.run(try await fixture.onlyReady())
+      let first = try await fixture.claim(try await fixture.onlyReady())
+      try await fixture.store.parentLost(first.fence)
+      let waiting = try await fixture.cell(cell, in: "b1")
+      #expect(waiting.state == .waiting)
+      try await fixture.run(try await fixture.onlyReady())
+      let finishing = try await fixture.cell(cell, in: "b1")
+      #expect(finishing.state == .finishing)
+      let second = try await fixture.run(try await fixture.onlyReady())
+      #expect(second.fence.job == first.fence.job)
+      #expect(second.failures == 0)
+      let passed = try await fixture.cell(cell, in: "b1")
+      #expect(passed.state == .passed)
+    },
+  ]
+}
