@@ -69,7 +69,7 @@ let package = Package(
 
     // Images and the wire.
     shared("HTTPClient", ["BlockingThread", "CCurl"]),
-    shared("Registry", ["Model", "HTTPClient"]),
+    shared("Registry", ["Model", "HTTPClient", "BlockingThread"]),
 
     // The two halves of the farm, which never import each other.
     .target(
@@ -104,8 +104,8 @@ let package = Package(
     tests("JobQueueAMQPTests", ["JobQueueAMQP", "JobQueue", "Model", "TestSupport", logging]),
     tests("RecordStorePostgresTests", ["RecordStorePostgres", "RecordStore", "Model", "TestSupport"]),
     tests("RecordStoreSQLiteTests", ["RecordStoreSQLite", "RecordStore", "Model", "TestSupport"]),
-    tests("HTTPClientTests", ["HTTPClient", "TestSupport", hummingbird]),
-    tests("RegistryTests", ["Registry", "HTTPClient", "Model", "TestSupport", hummingbird]),
+    tests("HTTPClientTests", ["HTTPClient", "TestSupport", hummingbird, lifecycle, logging]),
+    tests("RegistryTests", ["Registry", "HTTPClient", "Model", "TestSupport", hummingbird, lifecycle, logging]),
     tests(
       "CoordinatorTests",
       [

@@ -1,5 +1,7 @@
 import Foundation
 import Hummingbird
+import Logging
+import ServiceLifecycle
 
 #if canImport(Glibc)
   import Glibc
@@ -33,19 +35,26 @@ func withServer(
   routes(router)
   let port = try unusedPort()
   let (started, continuation) = AsyncStream<Void>.makeStream()
+  let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
   let server = Application(
     router: router, configuration: .init(address: .hostname("127.0.0.1", port: port)),
-    onServerRunning: { _ in continuation.finish() })
+    onServerRunning: { _ in continuation.finish() }, logger: quiet)
+  let services = ServiceGroup(services: [server], logger: quiet)
   try await withThrowingTaskGroup(of: Void.self) { group in
     group.addTask {
       defer { continuation.finish() }
-      do {
-        try await server.run()
-      } catch is CancellationError {}
+      try await services.run()
     }
     for await _ in started {}
-    defer { group.cancelAll() }
-    try await body("http://127.0.0.1:\(port)")
+    let result: Result<Void, any Error>
+    do {
+      result = .success(try await body("http://127.0.0.1:\(port)"))
+    } catch {
+      result = .failure(error)
+    }
+    await services.triggerGracefulShutdown()
+    try await group.waitForAll()
+    try result.get()
   }
 }
 
