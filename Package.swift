@@ -94,7 +94,8 @@ let package = Package(
 
     // What tests share: conformance suites of the seams, fixtures, the real services' addresses.
     .target(
-      name: "TestSupport", dependencies: ["Model", "JobQueue", "RecordStore", "Registry", subprocess],
+      name: "TestSupport",
+      dependencies: ["Model", "JobQueue", "RecordStore", "Registry", hummingbird, lifecycle, logging, subprocess],
       path: "Tests/Support", swiftSettings: settings),
     tests("ModelTests", ["Model", "TestSupport"]),
     tests("CatalogTests", ["Catalog", "Model", "TestSupport"]),
@@ -104,8 +105,8 @@ let package = Package(
     tests("JobQueueAMQPTests", ["JobQueueAMQP", "JobQueue", "Model", "TestSupport", logging]),
     tests("RecordStorePostgresTests", ["RecordStorePostgres", "RecordStore", "Model", "TestSupport"]),
     tests("RecordStoreSQLiteTests", ["RecordStoreSQLite", "RecordStore", "Model", "TestSupport"]),
-    tests("HTTPClientTests", ["HTTPClient", "TestSupport", hummingbird, lifecycle, logging]),
-    tests("RegistryTests", ["Registry", "HTTPClient", "Model", "TestSupport", hummingbird, lifecycle, logging]),
+    tests("HTTPClientTests", ["HTTPClient", "TestSupport", hummingbird]),
+    tests("RegistryTests", ["Registry", "HTTPClient", "Model", "TestSupport", hummingbird]),
     tests(
       "CoordinatorTests",
       [

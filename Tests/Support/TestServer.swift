@@ -1,5 +1,5 @@
 import Foundation
-import Hummingbird
+package import Hummingbird
 import Logging
 import ServiceLifecycle
 
@@ -10,7 +10,7 @@ import ServiceLifecycle
 #endif
 
 /// A port of this machine on which nothing listens.
-func unusedPort() throws -> Int {
+package func unusedPort() throws -> Int {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   defer { close(descriptor) }
   var address = sockaddr_in()
@@ -28,7 +28,7 @@ func unusedPort() throws -> Int {
 }
 
 /// Runs `body` with the address of a server of these routes.
-func withServer(
+package func withServer(
   _ routes: (Router<BasicRequestContext>) -> Void, _ body: @escaping @Sendable (String) async throws -> Void
 ) async throws {
   let router = Router(context: BasicRequestContext.self)
@@ -59,11 +59,11 @@ func withServer(
 }
 
 /// A socket that takes connections and never says a word.
-final class SilentListener: Sendable {
+package final class SilentListener: Sendable {
   private let descriptor: Int32
-  let address: String
+  package let address: String
 
-  init() throws {
+  package init() throws {
     let port = try unusedPort()
     descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     address = "http://127.0.0.1:\(port)"
