@@ -69,7 +69,7 @@ let package = Package(
 
     // Images and the wire.
     shared("HTTPClient", ["BlockingThread", "CCurl"]),
-    shared("Registry", ["Model", "HTTPClient"]),
+    shared("Registry", ["Model", "HTTPClient", "BlockingThread"]),
 
     // The two halves of the farm, which never import each other.
     .target(
@@ -94,7 +94,8 @@ let package = Package(
 
     // What tests share: conformance suites of the seams, fixtures, the real services' addresses.
     .target(
-      name: "TestSupport", dependencies: ["Model", "JobQueue", "RecordStore", "Registry", subprocess],
+      name: "TestSupport",
+      dependencies: ["Model", "JobQueue", "RecordStore", "Registry", hummingbird, lifecycle, logging, subprocess],
       path: "Tests/Support", swiftSettings: settings),
     tests("ModelTests", ["Model", "TestSupport"]),
     tests("CatalogTests", ["Catalog", "Model", "TestSupport"]),

@@ -1,5 +1,6 @@
 import Foundation
 import Hummingbird
+import TestSupport
 import Testing
 
 // Hummingbird brings a type of the same name.
@@ -38,15 +39,6 @@ struct HTTPClientTests {
           try await writer.finish(nil)
         })
     }
-    router.get("/stall") { _, _ in
-      Response(
-        status: .ok,
-        body: .init { writer in
-          try await writer.write(ByteBuffer(string: "first"))
-          try await Task.sleep(for: .seconds(30))
-          try await writer.finish(nil)
-        })
-    }
     router.get("/loop") { _, _ in Response.redirect(to: "/loop") }
     router.get("/elsewhere") { request, _ in
       Response.redirect(to: request.uri.queryParameters["to"].map(String.init) ?? "/hello")
@@ -68,6 +60,14 @@ struct HTTPClientTests {
     } catch let error as HTTPClientError {
       return error.code
     }
+  }
+
+  func expect(
+    _ expected: HTTPClientError.Code, sourceLocation: SourceLocation = #_sourceLocation,
+    _ work: () async throws -> Void
+  ) async throws {
+    let found = try await code(work)
+    #expect(found == expected, sourceLocation: sourceLocation)
   }
 
   @Test("status, headers and body come as they are")
@@ -172,8 +172,8 @@ struct HTTPClientTests {
   @Test("nobody listens, nobody is called so, nobody answers")
   func unreachable() async throws {
     let port = try unusedPort()
-    #expect(try await code { _ = try await client.send(HTTPRequest("GET", "http://127.0.0.1:\(port)/")) } == .refused)
-    #expect(try await code { _ = try await client.send(HTTPRequest("GET", "http://nowhere.invalid/")) } == .unresolved)
+    try await expect(.refused) { _ = try await client.send(HTTPRequest("GET", "http://127.0.0.1:\(port)/")) }
+    try await expect(.unresolved) { _ = try await client.send(HTTPRequest("GET", "http://nowhere.invalid/")) }
     let silent = try SilentListener()
     #expect(
       try await code { _ = try await client.send(HTTPRequest("GET", silent.address), deadlineSeconds: 0.3) }
@@ -181,21 +181,30 @@ struct HTTPClientTests {
     // A TLS hello that nobody understands.
     try await withServer(Self.routes) { [client] address in
       let secure = address.replacing("http://", with: "https://")
-      let seen = try await code { _ = try await client.send(HTTPRequest("GET", secure)) }
-      #expect(seen == .tls)
+      try await expect(.tls) { _ = try await client.send(HTTPRequest("GET", secure)) }
     }
   }
 
   @Test("a body that stands still ends, by either limit")
   func stall() async throws {
-    try await withServer(Self.routes) { [client] address in
+    let (ended, end) = AsyncStream<Void>.makeStream()
+    try await withServer { router in
+      router.get("/stall") { _, _ in
+        Response(
+          status: .ok,
+          body: .init { writer in
+            try await writer.write(ByteBuffer(string: "first"))
+            for await _ in ended {}
+            try await writer.finish(nil)
+          })
+      }
+    } _: { [client] address in
+      defer { end.finish() }
       let request = HTTPRequest("GET", address + "/stall")
       let clock = ContinuousClock()
       let start = clock.now
-      let stalled = try await code { _ = try await client.send(request, deadlineSeconds: 60, stallSeconds: 1) }
-      #expect(stalled == .timedOut)
-      let late = try await code { _ = try await client.send(request, deadlineSeconds: 0.5) }
-      #expect(late == .timedOut)
+      try await expect(.timedOut) { _ = try await client.send(request, deadlineSeconds: 60, stallSeconds: 1) }
+      try await expect(.timedOut) { _ = try await client.send(request, deadlineSeconds: 0.5) }
       #expect(clock.now - start < .seconds(15))
     }
   }
@@ -254,7 +263,7 @@ struct HTTPClientTests {
       #expect(followed.status == 200 && followed.body == Data("hello".utf8))
       #expect(followed.headers["location"] == nil, "the redirect's own headers are gone")
       #expect(try await client.send(HTTPRequest("POST", address + "/elsewhere")).status == 303)
-      #expect(try await code { _ = try await client.send(HTTPRequest("GET", address + "/loop")) } == .tooManyRedirects)
+      try await expect(.tooManyRedirects) { _ = try await client.send(HTTPRequest("GET", address + "/loop")) }
       let file = try await code {
         _ = try await client.send(HTTPRequest("GET", address + "/elsewhere?to=file:///etc/passwd"))
       }
@@ -268,7 +277,8 @@ struct HTTPClientTests {
       try await withServer(Self.routes) { here in
         let headers: HTTPHeaders = ["Authorization": "Bearer secret", "X-Other": "kept"]
         for (target, isKept) in [(here + "/headers", true), (there + "/headers", false)] {
-          let response = try await client.send(HTTPRequest("GET", here + "/elsewhere?to=" + target, headers: headers))
+          let response = try await client.send(
+            HTTPRequest("GET", here + "/elsewhere?to=" + target, headers: headers))
           let seen = String(decoding: response.body, as: UTF8.self)
           #expect(response.status == 200 && seen.contains("X-Other=kept"))
           #expect(seen.contains("secret") == isKept, "\(target)")

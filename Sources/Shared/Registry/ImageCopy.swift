@@ -3,9 +3,10 @@ package import Model
 
 /// Copies images between stores, leaving out what is there already.
 package enum ImageCopy {
-  static let parallel = 4
+  /// Blobs on their way at once, for one image.
+  static let maxParallel = 4
 
-  /// One platform's image. Returns its manifest.
+  /// One platform's image, found by its digest. Returns its manifest.
   package static func copy(
     _ digest: Digest, from source: any ImageStore, repository sourceRepository: String, to target: any ImageStore,
     repository: String, tag: String?
@@ -13,10 +14,10 @@ package enum ImageCopy {
     guard let manifest = try await source.manifest(.digest(digest), in: sourceRepository) else {
       throw Failure(.infrastructure, code: "image-gone", "image \(digest) is not in \(sourceRepository)")
     }
-    let blobs = try ImageManifest(manifest).allBlobs.map(\.blob)
+    let blobs = Set(try ImageManifest(manifest).allBlobs.map(\.blob)).sorted { $0.digest < $1.digest }
     try await withThrowingTaskGroup(of: Void.self) { group in
-      for (index, blob) in Set(blobs).sorted(by: { $0.digest < $1.digest }).enumerated() {
-        if index >= parallel { try await group.next() }
+      for (index, blob) in blobs.enumerated() {
+        if index >= maxParallel { try await group.next() }
         group.addTask {
           try await copyBlob(blob, from: source, sourceRepository, to: target, repository)
         }
@@ -40,9 +41,9 @@ package enum ImageCopy {
         digest, from: source, repository: sourceRepository, to: target, repository: repository, tag: tag)
       return
     }
-    for child in try ImageIndex.children(manifest) {
+    for entry in try ImageIndex.entries(manifest) {
       _ = try await copy(
-        child.descriptor.digest, from: source, repository: sourceRepository, to: target, repository: repository,
+        entry.digest, from: source, repository: sourceRepository, to: target, repository: repository,
         tag: nil)
     }
     try await target.put(manifest, in: repository, tag: tag)
@@ -52,9 +53,9 @@ package enum ImageCopy {
     _ blob: BlobReference, from source: any ImageStore, _ sourceRepository: String, to target: any ImageStore,
     _ repository: String
   ) async throws {
-    if try await target.blobSize(blob.digest, in: repository) != nil { return }
+    if try await target.blobSize(blob.digest, in: repository) == blob.sizeBytes { return }
     // Within one store a mount saves the bytes.
-    if try await target.mount(blob, from: sourceRepository, to: repository) { return }
+    if !sourceRepository.isEmpty, try await target.mount(blob, from: sourceRepository, to: repository) { return }
     let file = FileManager.default.temporaryDirectory.appendingPathComponent("kiln-\(UUID().uuidString)")
     defer { try? FileManager.default.removeItem(at: file) }
     try await source.download(blob, in: sourceRepository, to: file)

@@ -12,9 +12,11 @@ package enum ImageGraft {
   }
 
   /// `manifest` and `config` are the child's as the builder made them; the result is always OCI's
-  /// media types and canonical JSON, so that both ways give the same bytes.
+  /// media types and canonical JSON, so that a child has one digest however its parent was handed to
+  /// the builder. Everything else of the child's config stays.
   ///
-  /// Throws where the child has not the parent's history as its beginning: it is not a child.
+  /// Throws where the parent's blobs, or the commands of its history, are not the child's beginning:
+  /// then it was not built on it.
   package static func graft(
     manifest: Manifest, config: Data, ontoManifest parent: Manifest, config parentConfig: Data
   ) throws -> Result {
@@ -22,51 +24,88 @@ package enum ImageGraft {
     let base = try ImageManifest(parent)
     var childConfig = try JSONValue.parse(config, what: "config \(child.config.digest)")
     let baseConfig = try JSONValue.parse(parentConfig, what: "config \(base.config.digest)")
-    let childDiffs = childConfig["rootfs"]?["diff_ids"]?.array ?? []
-    let baseDiffs = baseConfig["rootfs"]?["diff_ids"]?.array ?? []
-    guard childDiffs.count == child.blobs.count, baseDiffs.count == base.blobs.count else {
-      throw Failure(.input, code: "bad-image", "\(manifest.digest) or its parent has not one diffID for each blob")
-    }
+    let childDiffs = try diffIDs(childConfig, of: child, manifest)
+    let baseDiffs = try diffIDs(baseConfig, of: base, parent)
     guard child.blobs.count >= base.blobs.count else {
-      throw Failure(
-        .infrastructure, code: "not-a-child",
-        "the built image has \(child.blobs.count) blobs, its parent \(base.blobs.count): it was not built on it")
+      throw notAChild("it has \(child.blobs.count) blobs, its parent \(base.blobs.count)")
     }
-    let new = Array(child.blobs.dropFirst(base.blobs.count))
-    childConfig["rootfs"]?["diff_ids"] = .array(baseDiffs + childDiffs.dropFirst(baseDiffs.count))
-    if let history = grafted(childConfig["history"]?.array, baseConfig["history"]?.array) {
-      childConfig["history"] = .array(history)
+    let new = child.blobs.dropFirst(base.blobs.count).map(withoutAnnotations)
+    childConfig["rootfs"] = .object([
+      "type": .string("layers"), "diff_ids": .array(baseDiffs + childDiffs.dropFirst(baseDiffs.count)),
+    ])
+    let childHistory = childConfig["history"]?.array ?? []
+    let baseHistory = baseConfig["history"]?.array ?? []
+    guard childHistory.map(command).starts(with: baseHistory.map(command)) else {
+      throw notAChild("its history does not begin with its parent's")
     }
+    childConfig["history"] = .array(baseHistory + childHistory.dropFirst(baseHistory.count))
+    keepUnknown(of: baseConfig, in: &childConfig)
     let bytes = childConfig.canonicalBytes
     let configDescriptor = Descriptor(
       mediaType: MediaType.imageConfig,
       blob: BlobReference(digest: Digest(of: bytes), sizeBytes: Int64(bytes.count)))
-    let layers = (base.blobs + new).map { descriptor in
-      JSONValue.object([
-        "mediaType": .string(ociType(descriptor.mediaType)), "digest": .string(descriptor.digest.description),
-        "size": .integer(descriptor.blob.sizeBytes),
-      ])
-    }
     let document = JSONValue.object([
       "schemaVersion": .integer(2), "mediaType": .string(MediaType.imageManifest), "config": configDescriptor.json,
-      "layers": .array(layers),
+      "layers": .array((base.blobs + new).map(oci)),
     ])
     return Result(
       manifest: Manifest(mediaType: MediaType.imageManifest, bytes: document.canonicalBytes), config: bytes,
       newBlobs: new)
   }
 
-  /// The parent's own entries, then what the child added; nil where one of them keeps no history.
-  private static func grafted(_ child: [JSONValue]?, _ parent: [JSONValue]?) -> [JSONValue]? {
-    guard let child, let parent, child.count >= parent.count else { return nil }
-    return parent + child.dropFirst(parent.count)
+  private static func diffIDs(_ config: JSONValue, of image: ImageManifest, _ manifest: Manifest) throws -> [JSONValue]
+  {
+    let ids = config["rootfs"]?["diff_ids"]?.array ?? []
+    guard ids.count == image.blobs.count else {
+      throw Failure(
+        .input, code: "bad-image",
+        "\(manifest.digest) has \(image.blobs.count) blobs, but its config \(ids.count) diff IDs")
+    }
+    return ids
   }
 
-  private static func ociType(_ type: String) -> String {
-    switch type {
-    case "application/vnd.docker.image.rootfs.diff.tar.gzip": "application/vnd.oci.image.layer.v1.tar+gzip"
-    case "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar"
-    default: type
-    }
+  /// What of an entry of the history stays when timestamps are pinned.
+  private static func command(_ entry: JSONValue) -> [JSONValue?] { [entry["created_by"], entry["empty_layer"]] }
+
+  private static func notAChild(_ why: String) -> Failure {
+    Failure(.infrastructure, code: "not-a-child", "the built image was not built on its parent: \(why)")
   }
+
+  /// The builder notes there that it rewrote something; the bytes do not depend on it.
+  private static func withoutAnnotations(_ descriptor: Descriptor) -> Descriptor {
+    var descriptor = descriptor
+    descriptor.json["annotations"] = nil
+    return descriptor
+  }
+
+  private static func oci(_ descriptor: Descriptor) -> JSONValue {
+    var json = descriptor.json
+    json["mediaType"] = .string(MediaType.ociBlob(descriptor.mediaType))
+    return json
+  }
+
+  // MARK: What the builder does not know
+
+  /// BuildKit carries over what it understands, by Docker's rules, so that what is absent there was
+  /// removed; anything else in the parent's config it silently drops.
+  private static func keepUnknown(of base: JSONValue, in child: inout JSONValue) {
+    for (name, value) in base.object ?? [:] where !knownFields.contains(name) && child[name] == nil {
+      child[name] = value
+    }
+    guard let old = base["config"]?.object else { return }
+    var new = child["config"] ?? .object([:])
+    for (name, value) in old where !knownConfigFields.contains(name) && new[name] == nil { new[name] = value }
+    child["config"] = new
+  }
+
+  private static let knownFields: Set<String> = [
+    "architecture", "author", "config", "container", "container_config", "created", "docker_version", "history", "id",
+    "os", "os.features", "os.version", "parent", "rootfs", "variant", "moby.buildkit.buildinfo.v1",
+    "moby.buildkit.cache.v0",
+  ]
+  private static let knownConfigFields: Set<String> = [
+    "ArgsEscaped", "AttachStderr", "AttachStdin", "AttachStdout", "Cmd", "CpuShares", "Domainname", "Entrypoint",
+    "Env", "ExposedPorts", "Healthcheck", "Hostname", "Image", "Labels", "Memory", "MemorySwap", "OnBuild", "OpenStdin",
+    "Shell", "StdinOnce", "StopSignal", "Tty", "User", "Volumes", "WorkingDir",
+  ]
 }

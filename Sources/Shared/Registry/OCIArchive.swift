@@ -5,52 +5,74 @@ package import Model
 /// takes it, with several platforms too.
 package enum OCIArchive {
   /// `names` are what the engine will call the image. Blobs go from file to file, never whole through
-  /// memory.
+  /// memory. The file is there when it is whole.
   package static func write(
     _ digest: Digest, from store: any ImageStore, repository: String, names: [String], to file: URL
   ) async throws {
-    guard let root = try await store.manifest(.digest(digest), in: repository) else {
-      throw Failure(.infrastructure, code: "image-gone", "image \(digest) is not in \(repository)")
-    }
-    let manifests = try await manifests(root, store, repository)
-    try Data().write(to: file)
-    let output = try FileHandle(forWritingTo: file)
-    defer { try? output.close() }
-    try add("oci-layout", Data(#"{"imageLayoutVersion":"1.0.0"}"#.utf8), to: output)
-    try add("index.json", index(root, names), to: output)
+    let files = FileManager.default
+    let part = file.appendingPathExtension("part")
+    defer { try? files.removeItem(at: part) }
+    let root = try await manifest(digest, store, repository)
+    let tar = try TarFile(creating: part)
+    try await tar.add("oci-layout", Data(#"{"imageLayoutVersion":"1.0.0"}"#.utf8))
+    try await tar.add("index.json", index(root, names))
     var written: Set<Digest> = []
-    for manifest in manifests where written.insert(manifest.digest).inserted {
-      try add("blobs/sha256/\(manifest.digest.hex)", manifest.bytes, to: output)
-      if MediaType.isIndex(manifest.mediaType) { continue }
-      for descriptor in try ImageManifest(manifest).allBlobs where written.insert(descriptor.digest).inserted {
-        try await add(descriptor.blob, store, repository, to: output, beside: file)
-      }
+    try await add(root, store, repository, to: tar, beside: file, &written)
+    try await tar.finish()
+    do {
+      try? files.removeItem(at: file)
+      try files.moveItem(at: part, to: file)
+    } catch {
+      throw file.fileFailure("writing", error)
     }
-    try output.write(contentsOf: Data(count: 1024))
   }
 
-  private static func manifests(_ root: Manifest, _ store: any ImageStore, _ repository: String) async throws
-    -> [Manifest]
+  private static func manifest(_ digest: Digest, _ store: any ImageStore, _ repository: String) async throws -> Manifest
   {
-    guard MediaType.isIndex(root.mediaType) else { return [root] }
-    var all = [root]
-    for child in try ImageIndex.children(root) {
-      guard let manifest = try await store.manifest(.digest(child.descriptor.digest), in: repository) else {
-        throw Failure(.infrastructure, code: "image-gone", "image \(child.descriptor.digest) is not in \(repository)")
-      }
-      all.append(manifest)
+    guard let manifest = try await store.manifest(.digest(digest), in: repository) else {
+      throw Failure(.infrastructure, code: "image-gone", "image \(digest) is not in \(repository)")
     }
-    return all
+    return manifest
   }
+
+  private static func add(
+    _ root: Manifest, _ store: any ImageStore, _ repository: String, to tar: TarFile, beside file: URL,
+    _ written: inout Set<Digest>
+  ) async throws {
+    guard written.insert(root.digest).inserted else { return }
+    try await tar.add(path(root.digest), root.bytes)
+    guard MediaType.isIndex(root.mediaType) else {
+      for descriptor in try ImageManifest(root).allBlobs where written.insert(descriptor.digest).inserted {
+        try await add(descriptor.blob, store, repository, to: tar, beside: file)
+      }
+      return
+    }
+    for entry in try ImageIndex.entries(root) {
+      let child = try await manifest(entry.digest, store, repository)
+      try await add(child, store, repository, to: tar, beside: file, &written)
+    }
+  }
+
+  private static func add(
+    _ blob: BlobReference, _ store: any ImageStore, _ repository: String, to tar: TarFile, beside file: URL
+  ) async throws {
+    let temporary = file.appendingPathExtension("blob-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: temporary) }
+    try await store.download(blob, in: repository, to: temporary)
+    try await tar.add(path(blob.digest), contentsOf: temporary, sizeBytes: blob.sizeBytes)
+  }
+
+  private static func path(_ digest: Digest) -> String { "blobs/sha256/\(digest.hex)" }
 
   private static func index(_ root: Manifest, _ names: [String]) -> Data {
     let entries = names.map { name in
       var entry = Descriptor(
         mediaType: root.mediaType, blob: BlobReference(digest: root.digest, sizeBytes: Int64(root.bytes.count))
       ).json
-      let tag = name.split(separator: ":").last.map(String.init) ?? name
+      let full = fullName(name)
+      let tag = full.split(separator: ":").last.map(String.init) ?? ""
       entry["annotations"] = .object([
-        "io.containerd.image.name": .string(normalised(name)), "org.opencontainers.image.ref.name": .string(tag),
+        "io.containerd.image.name": .string(full), "org.opencontainers.image.ref.name": .string(tag),
       ])
       return entry
     }
@@ -60,56 +82,11 @@ package enum OCIArchive {
   }
 
   /// containerd wants names in full; docker's short ones stand for these.
-  private static func normalised(_ name: String) -> String {
+  static func fullName(_ name: String) -> String {
     let first = name.split(separator: "/").first.map(String.init) ?? name
-    if name.contains("/"), first.contains(".") || first.contains(":") || first == "localhost" { return name }
-    return "docker.io/" + (name.contains("/") ? name : "library/\(name)")
+    let hasHost = name.contains("/") && (first.contains(".") || first.contains(":") || first == "localhost")
+    let hosted = hasHost ? name : "docker.io/" + (name.contains("/") ? name : "library/\(name)")
+    let last = hosted.split(separator: "/").last ?? ""
+    return last.contains(":") ? hosted : hosted + ":latest"
   }
-
-  private static func add(_ path: String, _ bytes: Data, to output: FileHandle) throws {
-    try output.write(contentsOf: TarHeader.file(path, sizeBytes: Int64(bytes.count)))
-    try output.write(contentsOf: bytes)
-    try output.write(contentsOf: Data(count: (512 - bytes.count % 512) % 512))
-  }
-
-  private static func add(
-    _ blob: BlobReference, _ store: any ImageStore, _ repository: String, to output: FileHandle, beside file: URL
-  ) async throws {
-    let temporary = file.appendingPathExtension("blob")
-    try? FileManager.default.removeItem(at: temporary)
-    defer { try? FileManager.default.removeItem(at: temporary) }
-    try await store.download(blob, in: repository, to: temporary)
-    try output.write(contentsOf: TarHeader.file("blobs/sha256/\(blob.digest.hex)", sizeBytes: blob.sizeBytes))
-    let input = try FileHandle(forReadingFrom: temporary)
-    defer { try? input.close() }
-    while let piece = try input.read(upToCount: 1 << 20), !piece.isEmpty { try output.write(contentsOf: piece) }
-    try output.write(contentsOf: Data(count: Int((512 - blob.sizeBytes % 512) % 512)))
-  }
-}
-
-/// A ustar header (POSIX.1-1988) for names of at most 100 bytes, as an image layout's all are.
-private enum TarHeader {
-  static func file(_ path: String, sizeBytes: Int64) -> Data {
-    var header = [UInt8](repeating: 0, count: 512)
-    func put(_ text: String, at offset: Int) {
-      header.replaceSubrange(offset..<offset + text.utf8.count, with: text.utf8)
-    }
-    put(path, at: 0)
-    put("0000644", at: 100)
-    put("0000000", at: 108)
-    put("0000000", at: 116)
-    put(octal(sizeBytes), at: 124)
-    put(octal(Int64(Recipe.sourceDateEpochSeconds)), at: 136)
-    put("        ", at: 148)
-    put("0", at: 156)
-    put("ustar", at: 257)
-    put("00", at: 263)
-    let sum = header.reduce(0) { $0 + Int($1) }
-    put(String(String(sum + (1 << 18), radix: 8).suffix(6)), at: 148)
-    header[154] = 0
-    return Data(header)
-  }
-
-  /// Eleven digits; 8 GiB is the most.
-  private static func octal(_ value: Int64) -> String { String(String(value + (1 << 33), radix: 8).suffix(11)) }
 }

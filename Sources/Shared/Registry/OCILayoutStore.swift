@@ -1,106 +1,97 @@
+import BlockingThread
 package import Foundation
 package import Model
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 /// An OCI image layout folder as an image store: what stands in for a registry on one machine.
 ///
 /// All repositories share the folder's blobs; a tag is an entry of `index.json` named
-/// `repository:tag` (or as another tool named it, in the repository ""). One process at a time writes.
+/// `repository:tag`. In the repository "" it is named as another tool named it, or, where the folder
+/// holds only one entry, is that one. Several stores, also of several processes, may share a folder.
+///
+/// Errors: `Failure`s. Every call does its file work on the store's own thread.
 package actor OCILayoutStore: ImageStore {
-  private nonisolated let directory: URL
-  private nonisolated var blobs: URL { directory.appendingPathComponent("blobs/sha256", isDirectory: true) }
+  private static let maxManifestBytes = 8 << 20
 
-  /// Makes the folder where it does not exist, and removes what an interrupted write left.
+  private let thread: BlockingThread
+  private nonisolated let folder: LayoutFolder
+
+  package nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
+
+  /// Makes the folder where it does not exist, and removes what interrupted writes left in it.
   package init(directory: URL) throws {
-    self.directory = directory
-    let files = FileManager.default
-    let blobs = directory.appendingPathComponent("blobs/sha256", isDirectory: true)
-    let marker = directory.appendingPathComponent("oci-layout")
-    do {
-      try files.createDirectory(at: blobs, withIntermediateDirectories: true)
-      if !files.fileExists(atPath: marker.path) {
-        try Data(#"{"imageLayoutVersion":"1.0.0"}"#.utf8).write(to: marker, options: .atomic)
-      }
-      for name in try files.contentsOfDirectory(atPath: blobs.path) where name.hasPrefix(".new-") {
-        try files.removeItem(at: blobs.appendingPathComponent(name))
-      }
-    } catch {
-      throw Failure(
-        .infrastructure, code: "store-folder", "image folder \(directory.path): \(error.localizedDescription)")
-    }
+    folder = try LayoutFolder(directory: directory)
+    thread = BlockingThread(name: "kiln-layout")
   }
 
-  private nonisolated func file(_ digest: Digest) -> URL { blobs.appendingPathComponent(digest.hex) }
+  // MARK: Blobs
 
-  package func blobSize(_ digest: Digest, in repository: String) -> Int64? {
-    let attributes = try? FileManager.default.attributesOfItem(atPath: file(digest).path)
-    return (attributes?[.size] as? NSNumber)?.int64Value
-  }
+  package func blobSize(_ digest: Digest, in repository: String) -> Int64? { folder.size(of: digest) }
 
   package func blob(_ digest: Digest, in repository: String, maxBytes: Int) throws -> Data {
-    guard let size = blobSize(digest, in: repository) else { throw notFound(digest) }
+    guard let size = folder.size(of: digest) else { throw notFound(digest) }
     guard size <= maxBytes else {
       throw Failure(.input, code: "too-large", "blob \(digest) has \(size) bytes, more than \(maxBytes)")
     }
-    let bytes = try Data(contentsOf: file(digest))
-    guard Digest(of: bytes) == digest else { throw corrupt(digest) }
+    var bytes = Data(capacity: Int(size))
+    try folder.file(of: digest).readPieces { bytes.append($0) }
+    guard Digest(of: bytes) == digest else { throw folder.removeDamaged(digest) }
     return bytes
   }
 
   package func download(_ blob: BlobReference, in repository: String, to target: URL) throws {
-    guard blobSize(blob.digest, in: repository) != nil else { throw notFound(blob.digest) }
-    guard try digest(ofFile: file(blob.digest)) == blob.digest else { throw corrupt(blob.digest) }
-    try FileManager.default.copyItem(at: file(blob.digest), to: target)
+    guard folder.size(of: blob.digest) != nil else { throw notFound(blob.digest) }
+    guard try folder.copy(folder.file(of: blob.digest), to: target) == blob.digest else {
+      try? FileManager.default.removeItem(at: target)
+      throw folder.removeDamaged(blob.digest)
+    }
   }
 
   package func upload(_ bytes: Data, digest: Digest, to repository: String) throws {
     guard Digest(of: bytes) == digest else {
-      throw Failure(.input, code: "wrong-digest", "these bytes are not \(digest)")
+      throw Failure(.input, code: "wrong-digest", "these \(bytes.count) bytes are not \(digest)")
     }
-    if blobSize(digest, in: repository) == Int64(bytes.count) { return }
-    try place(digest) { try bytes.write(to: $0) }
+    if folder.size(of: digest) == Int64(bytes.count) { return }
+    try folder.place(folder.file(of: digest)) { try $0.write(contentsOf: bytes) }
   }
 
   package func upload(file source: URL, blob: BlobReference, to repository: String, mountFrom: String?) throws {
-    if blobSize(blob.digest, in: repository) == blob.sizeBytes { return }
-    guard try digest(ofFile: source) == blob.digest else {
-      throw Failure(.infrastructure, code: "wrong-digest", "\(source.lastPathComponent) is not \(blob.digest)")
+    if folder.size(of: blob.digest) == blob.sizeBytes { return }
+    try folder.place(folder.file(of: blob.digest)) { output in
+      var stream = DigestStream()
+      try source.readPieces {
+        stream.update($0)
+        try output.write(contentsOf: $0)
+      }
+      guard stream.digest() == blob.digest else {
+        throw Failure(.input, code: "wrong-digest", "\(source.lastPathComponent) does not hold the blob \(blob.digest)")
+      }
     }
-    try place(blob.digest) { try FileManager.default.copyItem(at: source, to: $0) }
   }
 
   package func mount(_ blob: BlobReference, from source: String, to repository: String) -> Bool {
-    blobSize(blob.digest, in: repository) == blob.sizeBytes
+    folder.size(of: blob.digest) == blob.sizeBytes
   }
+
+  // MARK: Manifests
 
   package func manifest(_ reference: ManifestReference, in repository: String) throws -> Manifest? {
     switch reference {
     case .digest(let digest):
-      guard blobSize(digest, in: repository) != nil else { return nil }
-      let bytes = try blob(digest, in: repository, maxBytes: 8 << 20)
-      let json = try JSONValue.parse(bytes, what: "manifest \(digest)")
-      let type =
-        json["mediaType"]?.string ?? (json["manifests"] != nil ? MediaType.imageIndex : MediaType.imageManifest)
-      return Manifest(mediaType: type, bytes: bytes)
+      guard folder.size(of: digest) != nil else { return nil }
+      let bytes = try blob(digest, in: repository, maxBytes: Self.maxManifestBytes)
+      return Manifest(mediaType: try MediaType.ofManifest(bytes), bytes: bytes)
     case .tag(let tag):
-      let name = name(repository, tag)
-      guard let entry = try entries().first(where: { $0["annotations"]?[Self.refName]?.string == name }) else {
-        return nil
-      }
+      let entries = try folder.entries()
+      let named = entries.first { LayoutFolder.refName(of: $0) == name(repository, tag) }
+      guard let entry = named ?? (repository.isEmpty && entries.count == 1 ? entries.first : nil) else { return nil }
       return try manifest(.digest(Descriptor(entry).digest), in: repository)
     }
   }
 
   package func put(_ manifest: Manifest, in repository: String, tag: String?) throws {
     let children =
-      MediaType.isIndex(manifest.mediaType)
-      ? try ImageIndex.children(manifest).map(\.descriptor) : try ImageManifest(manifest).allBlobs
-    for child in children where blobSize(child.digest, in: repository) == nil {
+      MediaType.isIndex(manifest.mediaType) ? try ImageIndex.entries(manifest) : try ImageManifest(manifest).allBlobs
+    for child in children where folder.size(of: child.digest) != child.blob.sizeBytes {
       throw Failure(
         .infrastructure, code: "incomplete", "\(manifest.digest) refers to \(child.digest), which is not in the store")
     }
@@ -111,75 +102,20 @@ package actor OCILayoutStore: ImageStore {
       mediaType: manifest.mediaType,
       blob: BlobReference(digest: manifest.digest, sizeBytes: Int64(manifest.bytes.count))
     ).json
-    entry["annotations"] = .object([Self.refName: .string(name)])
-    let others = try entries().filter { $0["annotations"]?[Self.refName]?.string != name }
-    try write(others + [entry])
+    entry["annotations"] = .object([LayoutFolder.refName: .string(name)])
+    try folder.changeEntries { entries in
+      entries.removeAll { LayoutFolder.refName(of: $0) == name }
+      entries.append(entry)
+    }
   }
 
   package nonisolated func location(of digest: Digest, in repository: String) -> ImageLocation {
-    .layout(directory: directory, digest: digest)
+    .layout(directory: folder.directory, digest: digest)
   }
-
-  // MARK: The folder
-
-  private static let refName = "org.opencontainers.image.ref.name"
 
   private func name(_ repository: String, _ tag: String) -> String { repository.isEmpty ? tag : "\(repository):\(tag)" }
 
-  private var indexFile: URL { directory.appendingPathComponent("index.json") }
-
-  private func entries() throws -> [JSONValue] {
-    guard let bytes = FileManager.default.contents(atPath: indexFile.path) else { return [] }
-    return try JSONValue.parse(bytes, what: indexFile.path)["manifests"]?.array ?? []
-  }
-
-  private func write(_ entries: [JSONValue]) throws {
-    let sorted = entries.sorted {
-      ($0["annotations"]?[Self.refName]?.string ?? "") < ($1["annotations"]?[Self.refName]?.string ?? "")
-    }
-    let index = JSONValue.object([
-      "schemaVersion": .integer(2), "mediaType": .string(MediaType.imageIndex), "manifests": .array(sorted),
-    ])
-    try index.canonicalBytes.write(to: indexFile, options: .atomic)
-  }
-
-  /// Whole or not at all, also when the machine stops: a new file, flushed, then renamed.
-  private func place(_ digest: Digest, _ fill: (URL) throws -> Void) throws {
-    let temporary = blobs.appendingPathComponent(".new-\(digest.hex)")
-    try? FileManager.default.removeItem(at: temporary)
-    do {
-      try fill(temporary)
-      let descriptor = open(temporary.path, O_RDONLY)
-      if descriptor >= 0 {
-        fsync(descriptor)
-        close(descriptor)
-      }
-      guard rename(temporary.path, file(digest).path) == 0 else { throw POSIXError(.init(rawValue: errno) ?? .EIO) }
-    } catch {
-      try? FileManager.default.removeItem(at: temporary)
-      throw Failure(
-        .infrastructure, code: "store-write",
-        "writing blob \(digest) to \(directory.path): \(error.localizedDescription)",
-        hint: "is the disk full?")
-    }
-  }
-
-  private func digest(ofFile file: URL) throws -> Digest {
-    let handle = try FileHandle(forReadingFrom: file)
-    defer { try? handle.close() }
-    var stream = DigestStream()
-    while let piece = try handle.read(upToCount: 1 << 20), !piece.isEmpty { stream.update(piece) }
-    return stream.digest()
-  }
-
-  private func corrupt(_ digest: Digest) -> Failure {
-    try? FileManager.default.removeItem(at: file(digest))
-    return Failure(
-      .infrastructure, code: "corrupt", "blob \(digest) in \(directory.path) was damaged and is removed",
-      hint: "run it again: what it belonged to is built anew")
-  }
-
   private func notFound(_ digest: Digest) -> Failure {
-    Failure(.input, code: "not-found", "blob \(digest) is not in \(directory.path)")
+    Failure(.input, code: "not-found", "blob \(digest) is not in \(folder.directory.path)")
   }
 }

@@ -11,23 +11,49 @@ package enum PlatformResolution {
       throw Failure(
         .input, code: "not-found", "there is no '\(tag)'\(repository.isEmpty ? " in the layout" : " in \(repository)")")
     }
+    return try await images(of: manifest, in: repository, of: store, depth: 0)
+  }
+
+  /// An index may name an index: buildx exports so.
+  private static func images(of manifest: Manifest, in repository: String, of store: any ImageStore, depth: Int)
+    async throws -> [Platform: Digest]
+  {
     guard MediaType.isIndex(manifest.mediaType) else {
       return [try await platform(of: manifest, repository, store): manifest.digest]
     }
+    let children = try ImageIndex.children(manifest)
+    let entries = try ImageIndex.entries(manifest)
+    if children.isEmpty, entries.count == 1, depth < 2, let only = entries.first {
+      return try await images(
+        of: try await present(only.digest, repository, store), in: repository, of: store, depth: depth + 1)
+    }
     var found: [Platform: Digest] = [:]
-    for child in try ImageIndex.children(manifest) {
-      guard let image = try await store.manifest(.digest(child.descriptor.digest), in: repository) else {
-        throw Failure(.input, code: "not-found", "the index names \(child.descriptor.digest), which is not there")
-      }
+    // Where an index names a platform twice, the first is what engines take.
+    for child in children where found[child.platform] == nil {
+      let image = try await present(child.descriptor.digest, repository, store)
       let actual = try await platform(of: image, repository, store)
-      guard actual == child.platform else {
+      let isSilent =
+        actual.platformVariant == nil && actual.os == child.platform.os
+        && actual.architecture == child.platform.architecture
+      guard actual == child.platform || isSilent else {
         throw Failure(
           .input, code: "platform-mismatch",
           "the index says that \(image.digest) is for \(child.platform), its config says \(actual)")
       }
-      found[actual] = image.digest
+      found[child.platform] = image.digest
+    }
+    guard !found.isEmpty else {
+      throw Failure(.input, code: "no-platform", "the index \(manifest.digest) names no image of any platform")
     }
     return found
+  }
+
+  private static func present(_ digest: Digest, _ repository: String, _ store: any ImageStore) async throws -> Manifest
+  {
+    guard let manifest = try await store.manifest(.digest(digest), in: repository) else {
+      throw Failure(.input, code: "not-found", "the index names \(digest), which is not there")
+    }
+    return manifest
   }
 
   private static func platform(of image: Manifest, _ repository: String, _ store: any ImageStore) async throws

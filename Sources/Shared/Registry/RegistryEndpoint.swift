@@ -1,15 +1,5 @@
 import Model
 
-package struct RegistryCredentials: Sendable, Hashable {
-  package var user: String
-  package var password: String
-
-  package init(user: String, password: String) {
-    self.user = user
-    self.password = password
-  }
-}
-
 /// Which registry, and what all repositories of this store begin with.
 package struct RegistryEndpoint: Sendable, Hashable {
   /// `host` or `host:port`.
@@ -19,12 +9,11 @@ package struct RegistryEndpoint: Sendable, Hashable {
   package var plainHTTP: Bool
   package var credentials: RegistryCredentials?
 
-  /// Plain HTTP only for this machine itself.
-  package init(host: String, prefix: String, credentials: RegistryCredentials? = nil) {
+  /// Without a word about it, plain HTTP only for this machine itself.
+  package init(host: String, prefix: String, plainHTTP: Bool? = nil, credentials: RegistryCredentials? = nil) {
     self.host = host
     self.prefix = prefix
-    let name = host.hasPrefix("[") ? host : String(host.split(separator: ":").first ?? "")
-    plainHTTP = name == "localhost" || name.hasPrefix("127.") || name.hasPrefix("[::1]")
+    self.plainHTTP = plainHTTP ?? Self.isLoopback(host)
     self.credentials = credentials
   }
 
@@ -38,16 +27,34 @@ package struct RegistryEndpoint: Sendable, Hashable {
     return RegistryEndpoint(host: parts[0], prefix: prefix, credentials: credentials)
   }
 
-  /// `HOST[:PORT]/REPOSITORY`, as bases are named.
+  /// `HOST[:PORT]/REPOSITORY`, as bases are named. Docker Hub's own images may leave out `library/`.
   package static func parse(_ source: String) throws -> (RegistryEndpoint, repository: String) {
-    guard let slash = source.firstIndex(of: "/") else {
-      throw Failure(.input, code: "bad-source", "'\(source)' is not HOST/REPOSITORY")
+    let parts = source.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+    guard parts.count == 2, isHost(parts[0]), Name.isRepository(parts[1]) else {
+      throw Failure(
+        .input, code: "bad-source", "'\(source)' is not HOST/REPOSITORY",
+        hint: "name the registry too, as in docker.io/library/debian, and the tag by itself")
     }
-    let repository = String(source[source.index(after: slash)...])
-    guard isHost(String(source[..<slash])), Name.isRepository(repository) else {
-      throw Failure(.input, code: "bad-source", "'\(source)' is not HOST/REPOSITORY")
-    }
-    return (RegistryEndpoint(host: String(source[..<slash]), prefix: ""), repository)
+    let isShort = parts[0] == dockerHub && !parts[1].contains("/")
+    return (RegistryEndpoint(host: parts[0], prefix: ""), isShort ? "library/\(parts[1])" : parts[1])
+  }
+
+  func path(_ repository: String) -> String {
+    [prefix, repository].filter { !$0.isEmpty }.joined(separator: "/")
+  }
+
+  /// Where the API is.
+  var origin: String {
+    "\(plainHTTP ? "http" : "https")://\(host == Self.dockerHub ? "registry-1.docker.io" : host)"
+  }
+
+  static let dockerHub = "docker.io"
+
+  private static func isLoopback(_ host: String) -> Bool {
+    if host.hasPrefix("[") { return host.hasPrefix("[::1]") }
+    let name = host.prefix { $0 != ":" }
+    let numbers = name.split(separator: ".", omittingEmptySubsequences: false)
+    return name == "localhost" || numbers.count == 4 && numbers[0] == "127" && numbers.allSatisfy { UInt8($0) != nil }
   }
 
   private static func isHost(_ text: String) -> Bool {
@@ -57,9 +64,5 @@ package struct RegistryEndpoint: Sendable, Hashable {
           || [UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: ":"), UInt8(ascii: "["), UInt8(ascii: "]")].contains(
             byte)
       }
-  }
-
-  func path(_ repository: String) -> String {
-    [prefix, repository].filter { !$0.isEmpty }.joined(separator: "/")
   }
 }

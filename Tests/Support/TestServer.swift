@@ -1,5 +1,7 @@
 import Foundation
-import Hummingbird
+package import Hummingbird
+import Logging
+import ServiceLifecycle
 
 #if canImport(Glibc)
   import Glibc
@@ -8,7 +10,7 @@ import Hummingbird
 #endif
 
 /// A port of this machine on which nothing listens.
-func unusedPort() throws -> Int {
+package func unusedPort() throws -> Int {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   defer { close(descriptor) }
   var address = sockaddr_in()
@@ -26,35 +28,42 @@ func unusedPort() throws -> Int {
 }
 
 /// Runs `body` with the address of a server of these routes.
-func withServer(
+package func withServer(
   _ routes: (Router<BasicRequestContext>) -> Void, _ body: @escaping @Sendable (String) async throws -> Void
 ) async throws {
   let router = Router(context: BasicRequestContext.self)
   routes(router)
   let port = try unusedPort()
   let (started, continuation) = AsyncStream<Void>.makeStream()
+  let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
   let server = Application(
     router: router, configuration: .init(address: .hostname("127.0.0.1", port: port)),
-    onServerRunning: { _ in continuation.finish() })
+    onServerRunning: { _ in continuation.finish() }, logger: quiet)
+  let services = ServiceGroup(services: [server], logger: quiet)
   try await withThrowingTaskGroup(of: Void.self) { group in
     group.addTask {
       defer { continuation.finish() }
-      do {
-        try await server.run()
-      } catch is CancellationError {}
+      try await services.run()
     }
     for await _ in started {}
-    defer { group.cancelAll() }
-    try await body("http://127.0.0.1:\(port)")
+    let result: Result<Void, any Error>
+    do {
+      result = .success(try await body("http://127.0.0.1:\(port)"))
+    } catch {
+      result = .failure(error)
+    }
+    await services.triggerGracefulShutdown()
+    try await group.waitForAll()
+    try result.get()
   }
 }
 
 /// A socket that takes connections and never says a word.
-final class SilentListener: Sendable {
+package final class SilentListener: Sendable {
   private let descriptor: Int32
-  let address: String
+  package let address: String
 
-  init() throws {
+  package init() throws {
     let port = try unusedPort()
     descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     address = "http://127.0.0.1:\(port)"
