@@ -133,7 +133,7 @@ struct HTTPClientTests {
       try await withFolder { folder in
         let file = folder.appendingPathComponent("file")
         let missing = try await client.download(
-          HTTPRequest("GET", address + "/missing"), to: file, maxBodyBytes: 10, deadlineSeconds: 10)
+          HTTPRequest("GET", address + "/missing"), to: file, maxBodyBytes: 1, deadlineSeconds: 10)
         #expect(missing.status == 404 && missing.body == Data("no".utf8))
         #expect(!FileManager.default.fileExists(atPath: file.path))
         let tooLarge = try await code {
@@ -253,7 +253,7 @@ struct HTTPClientTests {
       task.cancel()
       #expect(try await task.value == .cancelled)
     }
-    #expect(clock.now - start < .seconds(5))
+    #expect(clock.now - start < .seconds(25))
   }
 
   @Test("redirects are followed for GET alone, and not for ever")

@@ -22,11 +22,12 @@ import Testing
     for state in JobState.allCases {
       for event in JobEvent.allCases {
         #expect(state.after(event)?.state == table[state]?[event], "\(state), \(event)")
-        if state.isFinal { #expect(state.after(event).map { $0.state == state } ?? true, "\(state), \(event)") }
+        if state.isFinal, let next = state.after(event) { #expect(next.state == state, "\(state), \(event)") }
       }
     }
     for event in JobEvent.allCases {
-      #expect(Set(JobState.sources(of: event)) == Set(table.filter { $0.value[event] != nil }.keys), "\(event)")
+      let sources = Set(table.filter { $0.value[event] != nil }.keys)
+      #expect(Set(JobState.sources(of: event)) == sources, "\(event)")
     }
     #expect(JobState.allCases.filter(\.isFinal) == [.succeeded, .dead, .cancelled])
   }
@@ -67,7 +68,8 @@ import Testing
         #expect(state.after(event)?.state == table[state]?[event], "\(state), \(event)")
         // A generation starts exactly when a layer that is not being built becomes so.
         let starts = state != .building && table[state]?[event] == .building
-        #expect(state.after(event)?.actions.contains(.startGeneration) ?? false == starts, "\(state), \(event)")
+        let actions = state.after(event)?.actions ?? []
+        #expect(actions.contains(.startGeneration) == starts, "\(state), \(event)")
       }
     }
     #expect(LayerState.failed.after(.demand)?.actions == [.blockCells])
@@ -91,7 +93,8 @@ import Testing
       }
     }
     for event in CellEvent.allCases {
-      #expect(Set(CellState.sources(of: event)) == Set(table.filter { $0.value[event] != nil }.keys), "\(event)")
+      let sources = Set(table.filter { $0.value[event] != nil }.keys)
+      #expect(Set(CellState.sources(of: event)) == sources, "\(event)")
     }
     #expect(CellState.allCases.filter(\.isGood) == [.passed, .reused])
     #expect(CellState.allCases.filter { !$0.isSettled } == [.planned, .waiting, .finishing])
@@ -120,21 +123,22 @@ import Testing
     #expect(BuildState.allCases.filter(\.isSettled) == [.passed, .failed, .superseded, .cancelled])
   }
 
-  @Test(arguments: [
-    ([.passed], [], .requiredCellsGood),
-    ([.passed, .reused], [], .requiredCellsGood),
-    // Tags do not wait for what they do not need.
-    ([.passed], [.waiting], .requiredCellsGood),
-    ([.passed], [.failed], .requiredCellsGood),
-    ([.passed, .finishing], [], nil),
-    // A failure is told when everything else has ended.
-    ([.failed, .waiting], [], nil),
-    ([.failed], [.finishing], nil),
-    ([.failed, .passed], [], .settledWithFailure),
-    ([.blocked, .passed], [.passed], .settledWithFailure),
-    ([.cancelled], [], .settledWithFailure),
-    ([], [.failed], .requiredCellsGood),
-  ] as [([CellState], [CellState], BuildEvent?)])
+  @Test(
+    arguments: [
+      ([.passed], [], .requiredCellsGood),
+      ([.passed, .reused], [], .requiredCellsGood),
+      // Tags do not wait for what they do not need.
+      ([.passed], [.waiting], .requiredCellsGood),
+      ([.passed], [.failed], .requiredCellsGood),
+      ([.passed, .finishing], [], nil),
+      // A failure is told when everything else has ended.
+      ([.failed, .waiting], [], nil),
+      ([.failed], [.finishing], nil),
+      ([.failed, .passed], [], .settledWithFailure),
+      ([.blocked, .passed], [.passed], .settledWithFailure),
+      ([.cancelled], [], .settledWithFailure),
+      ([], [.failed], .requiredCellsGood),
+    ] as [([CellState], [CellState], BuildEvent?)])
   func verdict(_ required: [CellState], _ optional: [CellState], _ event: BuildEvent?) {
     #expect(BuildState.verdict(required: required, optional: optional) == event)
   }

@@ -1,8 +1,9 @@
 import Model
 import RecordStore
-@testable import RecordStorePostgres
 import TestSupport
 import Testing
+
+@testable import RecordStorePostgres
 
 @Suite(.timeLimit(.minutes(1))) struct PostgresRecordStoreTests {
   @Test(arguments: RecordStoreConformance.all)

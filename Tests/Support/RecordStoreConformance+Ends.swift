@@ -1,4 +1,3 @@
-import Foundation
 import Model
 import RecordStore
 import Testing
@@ -39,7 +38,8 @@ extension RecordStoreConformance {
       try await fixture.run(try await fixture.onlyReady())
       let claim = try await fixture.claim(try await fixture.onlyReady())
       let before = try await fixture.build("b1")
-      let record = try StoreFixture.record(try #require(StoreFixture.plan([["a", "b"]]).cells.first))
+      let plan = try StoreFixture.plan([["a", "b"]])
+      let record = try StoreFixture.record(plan.cells[0])
       for fence in StoreFixture.staleFences(claim.fence) {
         let calls: [@Sendable () async throws -> Void] = [
           { try await store.completeLayer(StoreFixture.result(Digest(of: "stale")), fence: fence) },
@@ -86,8 +86,8 @@ extension RecordStoreConformance {
       #expect(passed.state == .passed)
       #expect(passed.image == StoreFixture.image(key))
       let records = try await fixture.store.records(RecordFilter(), limit: 10, after: nil)
-      let cell = try #require(StoreFixture.plan([["a", "b"]]).cells.first)
-      let expected = try StoreFixture.record(cell)
+      let plan = try StoreFixture.plan([["a", "b"]])
+      let expected = try StoreFixture.record(plan.cells[0])
       #expect(records.map(\.record) == [expected])
       #expect(records.map(\.job) == [job])
       #expect(records.map(\.attempt) == [1])
@@ -109,10 +109,10 @@ extension RecordStoreConformance {
         #expect(records.count == count, "\(filter)")
       }
       let first = try await fixture.store.records(RecordFilter(), limit: 1, after: nil)
-      let rest = try await fixture.store.records(RecordFilter(), limit: 10, after: try #require(first.first).id)
-      #expect(first.count == 1)
+      try #require(first.count == 1)
+      let rest = try await fixture.store.records(RecordFilter(), limit: 10, after: first[0].id)
       #expect(rest.count == 1)
-      #expect(rest.first?.id != first.first?.id)
+      #expect(rest.first?.id != first[0].id)
     },
     RecordStoreConformance("evidence is kept once, and not after the end") { fixture in
       let store = fixture.store
@@ -176,7 +176,8 @@ extension RecordStoreConformance {
       #expect(running.summary.state == .publishing)
       #expect(running.summary.finishedAt == nil)
 
-      let taken = try #require(try await store.takePublishing(leaseSeconds: 600))
+      let publishing = try await store.takePublishing(leaseSeconds: 600)
+      let taken = try #require(publishing)
       let plan = try StoreFixture.plan([["a", "b"], ["a", "c"]])
       #expect(taken.id == id)
       #expect(taken.sequence == accepted.sequence)
@@ -228,7 +229,8 @@ extension RecordStoreConformance {
       let store = fixture.store
       try await fixture.submit("b1", [["a"]])
       try await fixture.run(try await fixture.onlyReady())
-      let first = try #require(try await store.takeEffects(limit: 10, leaseSeconds: 600).first)
+      let effects = try await store.takeEffects(limit: 10, leaseSeconds: 600)
+      let first = try #require(effects.first)
       let leased = try await store.takeEffects(limit: 10, leaseSeconds: 600)
       #expect(leased.isEmpty)
       try await store.effectFailed(first.id, retrySeconds: 0, reason: "the registry is away")

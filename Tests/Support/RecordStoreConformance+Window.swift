@@ -1,4 +1,3 @@
-import Foundation
 import Model
 import RecordStore
 import Testing
@@ -8,7 +7,8 @@ extension RecordStoreConformance {
     RecordStoreConformance("a mark counts only for its own dispatch") { fixture in
       let (store, pool) = (fixture.store, StoreFixture.pool)
       try await fixture.submit("b1", [["a"]])
-      let first = try #require(try await fixture.ready().first)
+      let messages = try await fixture.ready()
+      let first = try #require(messages.first)
       try await store.markQueued([JobMessage(job: first.job, dispatch: first.dispatch + 1)])
       var queued = try await store.queuedCount(pool: pool)
       #expect(queued == 0)
@@ -55,7 +55,7 @@ extension RecordStoreConformance {
       try await store.announce(StoreFixture.executor, pool: pool, slots: 2, host: try StoreFixture.host())
       try await fixture.submit("b1", [["a"], ["b"], ["c"], ["d"]])
       let first = try await store.takeReady(pool: pool, extra: 0, publishLeaseSeconds: 600)
-      #expect(first.count == 2)
+      try #require(first.count == 2)
       let full = try await store.takeReady(pool: pool, extra: 0, publishLeaseSeconds: 600)
       #expect(full.isEmpty)
       try await store.markQueued(first)
@@ -82,18 +82,20 @@ extension RecordStoreConformance {
         let job = try await fixture.job(message.job)
         order.append(job.layer)
       }
-      #expect(order == ["f", "b", "a", "e"].map { StoreFixture.layer($0) })
+      let expected: [LayerKey?] = ["f", "b", "a", "e"].map { StoreFixture.layer($0) }
+      #expect(order == expected)
     },
     RecordStoreConformance("the next deadline is the soonest lease or delay") { fixture in
       let none = try await fixture.store.secondsToNextDeadline()
       #expect(none == nil)
       try await fixture.submit("b1", [["a"], ["b"]])
       let jobs = try await fixture.ready().map(\.job)
-      _ = try await fixture.claim(try #require(jobs.first), leaseSeconds: 300)
+      try #require(jobs.count == 2)
+      _ = try await fixture.claim(jobs[0], leaseSeconds: 300)
       let lease = try await fixture.store.secondsToNextDeadline()
       #expect((lease ?? 0) > 200)
       #expect((lease ?? 999) <= 300)
-      let claim = try await fixture.claim(try #require(jobs.last))
+      let claim = try await fixture.claim(jobs[1])
       try await fixture.store.fail(
         StoreFixture.failure, decision: .retry(afterSeconds: 100), record: nil, fence: claim.fence)
       let delay = try await fixture.store.secondsToNextDeadline()
@@ -103,7 +105,7 @@ extension RecordStoreConformance {
     RecordStoreConformance("an embedded store's start takes everything back") { fixture in
       try await fixture.submit("b1", [["a"], ["b"], ["c"]])
       let messages = try await fixture.ready()
-      #expect(messages.count == 3)
+      try #require(messages.count == 3)
       let claim = try await fixture.claim(messages[0].job)
       try await fixture.store.markQueued([messages[1]])
       let revived = try await fixture.store.reviveOwnerless()
@@ -125,7 +127,7 @@ extension RecordStoreConformance {
       let (store, executor) = (fixture.store, StoreFixture.executor)
       try await fixture.submit("b1", [["a"], ["b"], ["c"]])
       let messages = try await fixture.store.takeReady(pool: StoreFixture.pool, extra: 2, publishLeaseSeconds: 600)
-      #expect(messages.count == 2)
+      try #require(messages.count == 2)
       try await store.markQueued([messages[0]])
       // The third was never taken.
       let build = try await fixture.build("b1")

@@ -70,7 +70,7 @@ struct StoreFixture: Sendable {
 
   /// One cell for each path.
   static func submission(_ id: String, _ paths: [[String]]) throws -> Submission {
-    let plan = try plan(paths)
+    let plan = try Self.plan(paths)
     return Submission(
       id: BuildID(text: id), scope: .release, principal: Principal(text: "somebody"), idempotencyKey: "key of \(id)",
       priority: 0, plan: plan, layerPools: Dictionary(uniqueKeysWithValues: plan.layers.map { ($0.key, pool) }),
@@ -105,7 +105,7 @@ struct StoreFixture: Sendable {
   func readyWork() async throws -> Set<String> {
     var work: Set<String> = []
     for message in try await ready() {
-      let job = try await job(message.job)
+      let job = try await self.job(message.job)
       work.insert(job.layer?.text ?? job.cell?.text ?? "neither layer nor cell")
     }
     return work
@@ -140,7 +140,7 @@ struct StoreFixture: Sendable {
 
   @discardableResult
   func run(_ job: JobID, sourceLocation: SourceLocation = #_sourceLocation) async throws -> Claim {
-    let claim = try await claim(job, sourceLocation: sourceLocation)
+    let claim = try await self.claim(job, sourceLocation: sourceLocation)
     try await complete(claim)
     return claim
   }
@@ -178,7 +178,8 @@ struct StoreFixture: Sendable {
     _ cell: PlannedCell, verdict: CompatibilityRecord.Verdict = .passed
   ) throws -> CompatibilityRecord {
     let test = TestResult(
-      name: "starts", passed: verdict == .passed, exitCode: verdict == .passed ? 0 : 1, seconds: 0.25, outputTail: "ok\n")
+      name: "starts", passed: verdict == .passed, exitCode: verdict == .passed ? 0 : 1, seconds: 0.25,
+      outputTail: "ok\n")
     return CompatibilityRecord(
       cell: cell, image: image(cell.key), verdict: verdict, tests: [test], sbom: nil, host: try host(),
       finishedAt: Timestamp(milliseconds: 1_700_000_000_000))
@@ -205,14 +206,14 @@ struct StoreFixture: Sendable {
   func layer(
     _ key: LayerKey, in id: String, sourceLocation: SourceLocation = #_sourceLocation
   ) async throws -> LayerStatus {
-    let build = try await build(id, sourceLocation: sourceLocation)
+    let build = try await self.build(id, sourceLocation: sourceLocation)
     return try #require(build.layers.first { $0.key == key }, sourceLocation: sourceLocation)
   }
 
   func cell(
     _ key: CellKey, in id: String, sourceLocation: SourceLocation = #_sourceLocation
   ) async throws -> CellStatus {
-    let build = try await build(id, sourceLocation: sourceLocation)
+    let build = try await self.build(id, sourceLocation: sourceLocation)
     return try #require(build.cells.first { $0.key == key }, sourceLocation: sourceLocation)
   }
 

@@ -117,6 +117,10 @@ final class Transfer {
 
   func receive(_ bytes: UnsafeRawBufferPointer) -> Reception {
     if case .stream(let stream) = sink, !stream.hasRoom { return .paused }
+    if case .file = sink, !(200..<300).contains(status) {
+      body.append(contentsOf: bytes.prefix(Self.maxErrorBodyBytes - body.count))
+      return .taken
+    }
     received += Int64(bytes.count)
     guard received <= limits.maxBodyBytes else {
       fault = failure(.tooLarge, "the response is larger than \(limits.maxBodyBytes) bytes")
@@ -127,13 +131,11 @@ final class Transfer {
       body.append(contentsOf: bytes)
     case .stream(let stream):
       stream.append(bytes)
-    case .file(let file) where (200..<300).contains(status):
+    case .file(let file):
       guard file.append(bytes) else {
         fault = HTTPClientError(.localFile, "writing \(file.path): \(String(cString: strerror(errno)))")
         return .refused
       }
-    case .file:
-      body.append(contentsOf: bytes.prefix(Self.maxErrorBodyBytes - body.count))
     }
     return .taken
   }

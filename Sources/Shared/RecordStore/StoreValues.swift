@@ -232,6 +232,12 @@ package struct OutboxEffect: Sendable, Hashable {
     package var job: JobID
     package var attempt: Int
     package var failure: Failure
+
+    package init(job: JobID, attempt: Int, failure: Failure) {
+      self.job = job
+      self.attempt = attempt
+      self.failure = failure
+    }
   }
 
   package var id: Int64
