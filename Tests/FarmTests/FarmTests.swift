@@ -46,7 +46,9 @@ struct FarmTests {
       return try await group.reduce(into: [BuildDetail]()) { $0.append($1) }
     }
     #expect(builds.count == 5)
-    for build in builds { #expect(build.summary.state == .passed, "\(build.summary)") }
+    // Where builds of the same tags overlap, one that ends after a newer one leaves them to it.
+    for build in builds { #expect([.passed, .superseded].contains(build.summary.state), "\(build.summary)") }
+    #expect(builds.contains { $0.summary.state == .passed })
     try await expectOncePerLayer(farm, builds)
     try await expectRecordsPull(farm)
   }

@@ -42,7 +42,8 @@ struct SubmitCommand: AsyncParsableCommand {
       if !output.json { progress.show(detail) }
       guard detail.summary.state.isSettled else { continue }
       if output.json { try Output.json(detail) }
-      if detail.summary.state != .passed { throw ExitCode(Exit.workFailed) }
+      // Superseded: all of it was built and passed, and a newer build holds the tags.
+      if ![.passed, .superseded].contains(detail.summary.state) { throw ExitCode(Exit.workFailed) }
       return
     }
   }
