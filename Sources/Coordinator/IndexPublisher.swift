@@ -32,7 +32,14 @@ struct IndexPublisher {
   private func putIndex(_ image: PlannedImage, _ build: BuildToPublish) async throws -> Manifest {
     var children: [IndexChild] = []
     for cell in image.cells {
-      guard let digest = build.cellImages[cell.key] else { continue }
+      guard let digest = build.cellImages[cell.key] else {
+        // An optional cell may be missing. A required one whose image was lost since is being built again:
+        // no tag is moved for the other platforms alone; the build is taken up again when its lease is out.
+        guard cell.required else { continue }
+        throw Failure(
+          .infrastructure, code: "cell-unfinished",
+          "\(image.product) \(cell.target.platform) of build \(build.id) is being finished again")
+      }
       let manifest = try await ImageCopy.copy(
         digest, from: coordinator.images, repository: Repositories.layers(build.scope), to: coordinator.images,
         repository: image.repository, tag: "cell-\(cell.key)")
