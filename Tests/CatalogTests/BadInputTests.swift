@@ -124,6 +124,9 @@ struct BadInput: Sendable, CustomTestStringConvertible {
     BadInput(
       "aliases without end", adding(manifest, "x: [\(Array(repeating: "*a", count: 20).joined(separator: ", "))]"),
       "manifests/hello.yml: more than 16 aliases"),
+    BadInput(
+      "nested without end", adding(manifest, "x: " + String(repeating: "[", count: 20_000)),
+      "manifests/hello.yml: not YAML"),
     BadInput("no catalog.yml", ["catalog.yml": nil], "catalog.yml: is missing"),
     BadInput(
       "refresh", adding(core, "refresh: soon"),

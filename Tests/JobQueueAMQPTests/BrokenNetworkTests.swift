@@ -36,10 +36,11 @@ struct BrokenNetworkTests {
       let slot = try await queue.openSlot(on: pool)
       let (first, lost) = try await Conformance.take(slot)
       proxy.cut()
-      // The broker has it back, and the slot does not take another while its task works on this one.
-      let watcher = broker.open(try broker.configuration())
-      try await Conformance.eventually("both wait") { try await watcher.depth(of: pool).ready == 2 }
-      await watcher.close()
+      // The broker has it back, and the slot, connected again, does not take another while its task
+      // works on this one. The first answer comes over the new connection; after it, slots had their turn.
+      let waiting = QueueDepth(ready: 2, consumers: 0)
+      try await Conformance.eventually("both wait") { (try? await queue.depth(of: pool)) == waiting }
+      #expect(try await queue.depth(of: pool) == waiting)
       try await slot.acknowledge(lost)
       let (again, delivery) = try await Conformance.take(slot)
       #expect(again == first)
@@ -78,10 +79,10 @@ struct BrokenNetworkTests {
       try await queue.prepare([pool])
       var confirmed: Set<JobMessage> = []
       var unknown = 0
-      for round in 0..<12 {
+      for round in 0..<8 {
         let sent = Conformance.messages(round * 500..<(round + 1) * 500)
         async let outcomes = queue.publish(sent, to: pool, deadlineSeconds: 20)
-        if !round.isMultiple(of: 4) {
+        if !round.isMultiple(of: 2) {
           for _ in 0..<(round * 40) { await Task.yield() }
           proxy.cut()
         }
@@ -93,8 +94,8 @@ struct BrokenNetworkTests {
           }
         }
       }
-      #expect(confirmed.count + unknown == 6000)
-      #expect(confirmed.count >= 1500)
+      #expect(confirmed.count + unknown == 4000)
+      #expect(confirmed.count >= 2000)
       let reader = broker.open(try broker.configuration())
       var missing = confirmed
       let slot = try await reader.openSlot(on: pool)

@@ -21,6 +21,8 @@ struct Expansion {
   /// What a composition comes to on a platform; several targets and products share it.
   private var paths: [PathInput: [LayerKey]?] = [:]
 
+  private var contextCache = ContextCache()
+
   private struct PathInput: Hashable {
     var manifest: String
     var choice: Matrix.Choice
@@ -187,7 +189,7 @@ struct Expansion {
   ) throws(CatalogErrors) -> [LayerKey]? {
     if let known = paths[input] { return known }
     var path: [LayerKey]? = []
-    let rendered = try catalog.render(composition, platform: input.platform, lock: lock)
+    let rendered = try catalog.render(composition, platform: input.platform, lock: lock, cache: &contextCache)
     var parent = PlannedLayer.Parent.base(base)
     for section in rendered.sections where !section.isEmpty {
       guard let layer = layer(section, parent, input.platform) else {

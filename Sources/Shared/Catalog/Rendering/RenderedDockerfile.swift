@@ -34,10 +34,26 @@ package struct RenderedDockerfile: Sendable, Hashable {
   package var buildContexts: [String: String]
 }
 
+/// The contexts of one catalog's parts, which no choice and no platform changes.
+package struct ContextCache {
+  /// By a part's title: a fragment's version, or a template's version and a place in it.
+  fileprivate var archives: [String: ContextArchive?] = [:]
+
+  package init() {}
+}
+
 extension Catalog {
   /// Renders a composition. What `lock` pins is pinned; without it, images are named by their tags.
   package func render(
     _ composition: Composition, platform: Platform, lock: Lock
+  ) throws(CatalogErrors) -> RenderedDockerfile {
+    var cache = ContextCache()
+    return try render(composition, platform: platform, lock: lock, cache: &cache)
+  }
+
+  /// The same for many compositions of this catalog, each context made once.
+  package func render(
+    _ composition: Composition, platform: Platform, lock: Lock, cache: inout ContextCache
   ) throws(CatalogErrors) -> RenderedDockerfile {
     let template = composition.template
     var opening = template.directives.map { $0 + "\n" }.joined()
@@ -52,7 +68,8 @@ extension Catalog {
     for part in composition.parts {
       sections.append(
         try section(
-          part, of: composition, opening: opening, globals: globals, images: Dictionary(uniqueKeysWithValues: images)))
+          part, of: composition, opening: opening, globals: globals, images: Dictionary(uniqueKeysWithValues: images),
+          cache: &cache))
     }
     let prologue =
       opening + sections.map(\.stages).joined() + "FROM \(lock.image(of: composition.base, platform))\n"
@@ -67,7 +84,7 @@ extension Catalog {
 
   private func section(
     _ part: Composition.Part, of composition: Composition, opening: String, globals: [String: String],
-    images: [String: String]
+    images: [String: String], cache: inout ContextCache
   ) throws(CatalogErrors) -> RenderedDockerfile.Section {
     var values: [String: String] = [:]
     for argument in part.declared where !Composition.isSetByBuild(argument.name) {
@@ -86,7 +103,7 @@ extension Catalog {
       }
       return RenderedDockerfile.Section(
         title: part.title, fragment: part.fragment, text: text, stages: stages, isEmpty: part.text.isEmpty,
-        arguments: globals.merging(values) { $1 }, context: try context(of: part, sources),
+        arguments: globals.merging(values) { $1 }, context: try context(of: part, sources, &cache),
         dockerfile: opening + stages + "FROM \(Recipe.parentContextName)\nARG \(ArgumentRule.epoch)\n" + text)
     } catch {
       throw CatalogErrors([Diagnostic(file: part.text.file, error.message)])
@@ -94,8 +111,9 @@ extension Catalog {
   }
 
   private func context(
-    of part: Composition.Part, _ sources: ContextSources
+    of part: Composition.Part, _ sources: ContextSources, _ cache: inout ContextCache
   ) throws(ContextSources.Problem) -> ContextArchive? {
+    if let known = cache.archives[part.title] { return known }
     var entries: [TarArchive.Entry] = []
     let paths = part.texts.flatMap(\.contextPaths) + (part.fragment?.extraFiles.map(\.value) ?? [])
     for path in paths {
@@ -103,7 +121,9 @@ extension Catalog {
         entries.append(TarArchive.Entry(path: entry.path, content: entry.content.archived))
       }
     }
-    return entries.isEmpty ? nil : ContextArchive(entries)
+    let archive = entries.isEmpty ? nil : ContextArchive(entries)
+    cache.archives.updateValue(archive, forKey: part.title)
+    return archive
   }
 
   /// A fragment's text begins with its first line that says something and ends with one newline.
