@@ -66,6 +66,9 @@ package struct Forecast: Sendable {
     plan.layers.map(\.key).filter { if case .build? = layers[$0] { true } else { false } }
   }
 
+  /// Under way; when the build is written some may have passed, just now.
+  package var attachedCells: [CellKey] { plan.cells.map(\.key).filter { cells[$0] == .attach } }
+
   package var reusedCells: [CellKey] {
     plan.cells.map(\.key).filter { if case .reuse? = cells[$0] { true } else { false } }
   }

@@ -11,6 +11,22 @@ struct IndexPublisher {
 
   func publish(_ build: BuildToPublish) async throws {
     var published: [PublishedIndex] = []
+    do {
+      try await publish(build, &published)
+    } catch let failure as Failure where Self.isGone(failure) {
+      // Trying again would find the same; a new submission builds it again.
+      try await coordinator.store.finishPublishing(
+        build.id, .imageGone, indexes: published,
+        problem: "\(failure.message); submit again, and what is gone is built again")
+      coordinator.logger.error("build not published", metadata: ["build": "\(build.id)", "error": "\(failure)"])
+    }
+  }
+
+  private static func isGone(_ failure: Failure) -> Bool {
+    ["image-gone", "not-found", "incomplete"].contains(failure.code)
+  }
+
+  private func publish(_ build: BuildToPublish, _ published: inout [PublishedIndex]) async throws {
     var superseded = false
     for image in build.images {
       let index = try await putIndex(image, build)
@@ -23,7 +39,7 @@ struct IndexPublisher {
       published.append(PublishedIndex(repository: image.repository, tags: image.tags, digest: index.digest))
     }
     try await coordinator.store.finishPublishing(
-      build.id, superseded ? .superseded : .tagsAgree, indexes: published)
+      build.id, superseded ? .superseded : .tagsAgree, indexes: published, problem: nil)
     coordinator.logger.info(
       "build published", metadata: ["build": "\(build.id)", "superseded": "\(superseded)"])
   }
@@ -33,12 +49,10 @@ struct IndexPublisher {
     var children: [IndexChild] = []
     for cell in image.cells {
       guard let digest = build.cellImages[cell.key] else {
-        // An optional cell may be missing. A required one whose image was lost since is being built again:
-        // no tag is moved for the other platforms alone; the build is taken up again when its lease is out.
+        // An optional cell may be missing; no tag is moved for some of the required ones alone.
         guard cell.required else { continue }
         throw Failure(
-          .infrastructure, code: "cell-unfinished",
-          "\(image.product) \(cell.target.platform) of build \(build.id) is being finished again")
+          .infrastructure, code: "cell-unfinished", "\(image.product) \(cell.target.platform) has not passed in \(build.id)")
       }
       let manifest = try await ImageCopy.copy(
         digest, from: coordinator.images, repository: Repositories.layers(build.scope), to: coordinator.images,

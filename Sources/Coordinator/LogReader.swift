@@ -16,8 +16,9 @@ package struct LogReader: Sendable {
     self.follow = follow
   }
 
-  /// `pause` returns when there may be more.
-  package func read(write: ([UInt8]) async throws -> Void, pause: () async -> Void) async throws {
+  /// `pause` returns when there may be more; false when nobody is left to write it.
+  package func read(write: ([UInt8]) async throws -> Void, pause: () async throws -> Bool) async throws {
+    var follow = follow
     var current = attempt
     var sequence = -1
     while true {
@@ -39,7 +40,7 @@ package struct LogReader: Sendable {
       } else if page.isClosed {
         return
       }
-      await pause()
+      follow = try await pause()
     }
   }
 }

@@ -58,7 +58,7 @@ extension Coordinator {
       Submission(
         id: BuildID(text: effects.identifier()), scope: request.scope, principal: request.principal,
         idempotencyKey: request.idempotencyKey, priority: request.priority, plan: plan, layerPools: layerPools,
-        cellPools: cellPools, missing: forecast.missing, reusable: Set(forecast.reusedCells),
+        cellPools: cellPools, missing: forecast.missing, reusable: Set(forecast.reusedCells + forecast.attachedCells),
         retryFailed: request.retryFailed))
     try await effects.failpoints.reach(.submitAfterTransaction)
     return (accepted, forecast)

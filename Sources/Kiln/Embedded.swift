@@ -22,10 +22,15 @@ struct Embedded {
     return catalog.deletingLastPathComponent().appendingPathComponent(".kiln", isDirectory: true)
   }
 
-  init(catalog: URL, pool: Pool, effects: Effects, logger: Logger) async throws {
+  static func storeFile(in folder: URL) -> URL { folder.appendingPathComponent("store.sqlite") }
+
+  /// - Parameter reading: only to look, also while another process builds; the store must be there.
+  init(catalog: URL, pool: Pool, reading: Bool = false, effects: Effects, logger: Logger) async throws {
     folder = Self.folder(for: catalog)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    let engine = try SQLiteEngine(path: folder.appendingPathComponent("store.sqlite").path, time: effects.time)
+    let file = Self.storeFile(in: folder).path
+    let engine =
+      reading ? try SQLiteEngine(reading: file, time: effects.time) : try SQLiteEngine(path: file, time: effects.time)
     store = SQLRecordStore(engine: engine, effects: effects)
     _ = try await store.migrate(.sqlite)
     images = try OCILayoutStore(directory: folder.appendingPathComponent("images", isDirectory: true))

@@ -126,7 +126,8 @@ struct BadInput: Sendable, CustomTestStringConvertible {
       "manifests/hello.yml: more than 16 aliases"),
     BadInput(
       "nested without end", adding(manifest, "x: " + String(repeating: "[", count: 20_000)),
-      "manifests/hello.yml: not YAML"),
+      "manifests/hello.yml:6: not YAML: while parsing: "
+        + "Maximum nesting level reached, set with yaml_set_max_nest_level())"),
     BadInput("no catalog.yml", ["catalog.yml": nil], "catalog.yml: is missing"),
     BadInput(
       "refresh", adding(core, "refresh: soon"),

@@ -137,6 +137,23 @@ final class TestFarm: @unchecked Sendable {
     return layers
   }
 
+  /// The digests of an image's layers, bottom first, as skopeo finds them in its manifest.
+  func layerBlobs(_ image: String) async throws -> [String] {
+    let manifest = try await tool("skopeo", ["inspect", "--raw", "--tls-verify=false", "docker://\(registry)/\(image)"])
+    struct Fields: Decodable {
+      struct Blob: Decodable { var digest: String }
+      var layers: [Blob]
+    }
+    return try JSONDecoder().decode(Fields.self, from: Data(manifest.output.utf8)).layers.map(\.digest)
+  }
+
+  /// What the RUN step of a layer calls the counter by: "core@1.0.0 linux/arm64" is RUN-core-aarch64.
+  func counterName(_ title: String) -> String {
+    let words = title.split(whereSeparator: { "@ /".contains($0) }).map(String.init)
+    let version = words[0] == "core" ? "" : words[1]
+    return "\(run)-\(words[0])\(version)-\(words[3] == "amd64" ? "x86_64" : "aarch64")"
+  }
+
   /// Ends every process that this farm started and removes what it made; a failed farm's logs stay.
   func end(failed: Bool) async {
     for process in lock.withLock({ daemons }) where process.isRunning { process.terminate() }

@@ -111,7 +111,7 @@ import Testing
     let table: [BuildState: [BuildEvent: BuildState]] = [
       .accepted: [.planned: .running, .badInput: .failed, .cancel: .cancelled],
       .running: [.requiredCellsGood: .publishing, .settledWithFailure: .failed, .cancel: .cancelling],
-      .publishing: [.tagsAgree: .passed, .superseded: .superseded, .policyDenies: .failed],
+      .publishing: [.tagsAgree: .passed, .superseded: .superseded, .policyDenies: .failed, .imageGone: .failed],
       .cancelling: [.nothingRunning: .cancelled],
       .failed: [.retry: .running],
     ]

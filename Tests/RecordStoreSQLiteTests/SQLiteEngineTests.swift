@@ -67,6 +67,45 @@ import Testing
     }
   }
 
+  @Test func readersLookWhileTheOwnerWrites() async throws {
+    try await withDatabase { path in
+      let owner = try SQLiteEngine(path: path, time: SystemTime())
+      try await owner.migrate([Self.things], procedures: [])
+      let reader = try SQLiteEngine(reading: path, time: SystemTime())
+      #expect(try await reader.migrate([Self.things], procedures: []) == [])
+      func count() async throws -> Int {
+        try await reader.transaction { try $0.run("SELECT id FROM things", []).count }
+      }
+      #expect(try await count() == 0)
+      _ = try await owner.transaction { try $0.run("INSERT INTO things(id) VALUES ('a')", []) }
+      #expect(try await count() == 1)
+      await #expect(throws: StoreError.self) {
+        _ = try await reader.transaction { try $0.run("DELETE FROM things", []) }
+      }
+      #expect(SQLiteEngine.isOwned(path))
+      await owner.close()
+      #expect(!SQLiteEngine.isOwned(path))
+      #expect(try await count() == 1)
+      await reader.close()
+    }
+  }
+
+  @Test func aReaderOfAnOlderOrNewerSchemaIsTold() async throws {
+    try await withDatabase { path in
+      let owner = try SQLiteEngine(path: path, time: SystemTime())
+      try await owner.migrate([Self.things], procedures: [])
+      await owner.close()
+      let reader = try SQLiteEngine(reading: path, time: SystemTime())
+      let second = Migration(version: 2, minCompatible: 1, statements: [])
+      let older = await SQLEngineConformance.expect(.schema) {
+        _ = try await reader.migrate([Self.things, second], procedures: [])
+      }
+      #expect(older.contains("older Kiln"))
+      await SQLEngineConformance.expect(.schema) { _ = try await reader.migrate([], procedures: []) }
+      await reader.close()
+    }
+  }
+
   @Test func anEngineThatIsDroppedLetsTheNextOneIn() async throws {
     try await withDatabase { path in
       _ = try SQLiteEngine(path: path, time: SystemTime())

@@ -131,6 +131,11 @@ extension RecordStoreConformance {
       #expect(!open.isFinal)
       let middle = try await store.evidence(job, attempt: 1, afterSequence: 0, limit: 1)
       #expect(middle.chunks == [chunks[1]])
+      for stale in StoreFixture.staleFences(claim.fence) {
+        await #expect(throws: StaleFence.self, "though there is a piece of that number") {
+          try await store.append(chunks[1], fence: stale)
+        }
+      }
       try await fixture.complete(claim)
       await #expect(throws: StaleFence.self) {
         try await store.append(EvidenceChunk(stream: .log, sequence: 3, bytes: [1]), fence: claim.fence)
@@ -188,8 +193,8 @@ extension RecordStoreConformance {
       #expect(leased == nil)
 
       let indexes = [PublishedIndex(repository: "app", tags: ["1.0.0"], digest: Digest(of: "index"))]
-      try await store.finishPublishing(id, .tagsAgree, indexes: indexes)
-      try await store.finishPublishing(id, .superseded, indexes: [])
+      try await store.finishPublishing(id, .tagsAgree, indexes: indexes, problem: nil)
+      try await store.finishPublishing(id, .superseded, indexes: [], problem: "late")
       let passed = try await fixture.build("b1")
       #expect(passed.summary.state == .passed)
       #expect(passed.summary.finishedAt != nil)
@@ -205,7 +210,7 @@ extension RecordStoreConformance {
       let second = try await fixture.store.takePublishing(leaseSeconds: 600)
       #expect(first != nil)
       #expect(second == first)
-      try await fixture.store.finishPublishing(BuildID(text: "b1"), .superseded, indexes: [])
+      try await fixture.store.finishPublishing(BuildID(text: "b1"), .superseded, indexes: [], problem: nil)
       let build = try await fixture.build("b1")
       #expect(build.summary.state == .superseded)
     },

@@ -82,6 +82,53 @@ extension RecordStoreConformance {
       let publishing = try await store.takePublishing(leaseSeconds: 600)
       #expect(publishing == nil)
     },
+    RecordStoreConformance("a failed build keeps what its cells came to, whoever tries them again") { fixture in
+      try await fixture.submit("b1", [["a"]])
+      let claim = try await fixture.claim(try await fixture.onlyReady())
+      try await fixture.store.fail(StoreFixture.failure, decision: .dead, record: nil, fence: claim.fence)
+      _ = try await fixture.store.settleBuilds()
+      try await fixture.submit("b2", [["a"]]) { $0.retryFailed = true }
+      try await fixture.runAll()
+      let then = try await fixture.cell(StoreFixture.cell("a"), in: "b1")
+      #expect(then.state == .blocked)
+      #expect(then.image == nil)
+      let now = try await fixture.cell(StoreFixture.cell("a"), in: "b2")
+      #expect(now.state == .passed)
+      #expect(now.image == StoreFixture.image(StoreFixture.cell("a")))
+    },
+    RecordStoreConformance("building a lower layer again unblocks no cell whose upper layer has failed") { fixture in
+      try await fixture.submit("b1", [["a", "b"]])
+      try await fixture.run(try await fixture.onlyReady())
+      let claim = try await fixture.claim(try await fixture.onlyReady())
+      try await fixture.store.fail(StoreFixture.failure, decision: .dead, record: nil, fence: claim.fence)
+      try await fixture.submit("b2", [["a", "c"]]) {
+        $0.missing = [StoreFixture.layer("a"): MissingImage(generation: 1, reason: "no manifest")]
+      }
+      let blocked = try await fixture.cell(StoreFixture.cell("a", "b"), in: "b1")
+      #expect(blocked.state == .blocked)
+      let waiting = try await fixture.cell(StoreFixture.cell("a", "c"), in: "b2")
+      #expect(waiting.state == .waiting)
+    },
+    RecordStoreConformance("a lost parent that has failed meanwhile blocks the cell") { fixture in
+      let store = fixture.store
+      let cell = StoreFixture.cell("a")
+      try await fixture.submit("b1", [["a"]])
+      try await fixture.run(try await fixture.onlyReady())
+      let finish = try await fixture.claim(try await fixture.onlyReady())
+      try await fixture.submit("b2", [["a", "c"]]) {
+        $0.missing = [StoreFixture.layer("a"): MissingImage(generation: 1, reason: "no manifest")]
+      }
+      let again = try await fixture.claim(try await fixture.onlyReady())
+      try await store.fail(StoreFixture.failure, decision: .dead, record: nil, fence: again.fence)
+      let finishing = try await fixture.cell(cell, in: "b1")
+      #expect(finishing.state == .finishing, "its job may still end well")
+      try await store.parentLost(finish.fence)
+      let blocked = try await fixture.cell(cell, in: "b1")
+      #expect(blocked.state == .blocked)
+      #expect(blocked.reason?.contains(again.fence.job.text) == true)
+      let settled = try await store.settleBuilds()
+      #expect(Set(settled) == [BuildID(text: "b1"), BuildID(text: "b2")])
+    },
     RecordStoreConformance("a failed layer rests, unless someone asks on purpose") { fixture in
       let b = StoreFixture.layer("a", "b")
       let cell = StoreFixture.cell("a", "b")

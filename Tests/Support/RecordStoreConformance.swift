@@ -142,6 +142,30 @@ package struct RecordStoreConformance: Sendable, CustomTestStringConvertible {
       let cell = try await fixture.cell(StoreFixture.cell("a"), in: "b1")
       #expect(cell.state == .passed)
     },
+    RecordStoreConformance("a cell that is wanted again takes nothing from the build that counts on it") { fixture in
+      let cell = StoreFixture.cell("a")
+      try await fixture.submit("b1", [["a"]])
+      try await fixture.runAll()
+      try await fixture.submit("b2", [["a"]]) {
+        $0.missing = [StoreFixture.layer("a"): MissingImage(generation: 1, reason: "no manifest")]
+      }
+      let again = try await fixture.cell(cell, in: "b2")
+      #expect(again.state == .waiting)
+      let passed = try await fixture.cell(cell, in: "b1")
+      #expect(passed.state == .passed)
+      #expect(passed.image == StoreFixture.image(cell))
+      let settled = try await fixture.store.settleBuilds()
+      #expect(settled == [BuildID(text: "b1")])
+      let taken = try await fixture.store.takePublishing(leaseSeconds: 600)
+      #expect(taken?.cellImages == [cell: StoreFixture.image(cell)])
+    },
+    RecordStoreConformance("what an urgent build attaches to is as urgent") { fixture in
+      try await fixture.submit("b1", [["a"], ["b"]])
+      try await fixture.submit("b2", [["b"]]) { $0.priority = 5 }
+      let urgent = try await fixture.store.takeReady(pool: StoreFixture.pool, extra: 1, publishLeaseSeconds: 600)
+      let job = try await fixture.jobID(StoreFixture.layer("b"), in: "b1")
+      #expect(urgent.map(\.job) == [job])
+    },
     RecordStoreConformance("available layers are not built again") { fixture in
       try await fixture.submit("b1", [["a", "b"]])
       try await fixture.runAll()

@@ -165,7 +165,7 @@ struct StoreFixture: Sendable {
     #expect(settled == [BuildID(text: id)], sourceLocation: sourceLocation)
     let taken = try await store.takePublishing(leaseSeconds: 600)
     #expect(taken?.id == BuildID(text: id), sourceLocation: sourceLocation)
-    try await store.finishPublishing(BuildID(text: id), .tagsAgree, indexes: [])
+    try await store.finishPublishing(BuildID(text: id), .tagsAgree, indexes: [], problem: nil)
   }
 
   static func result(_ image: Digest) -> LayerResult {

@@ -148,6 +148,7 @@ package struct APIServer: Sendable {
           try await writer.write(ByteBuffer(bytes: bytes))
         } pause: {
           await bell.wait(seconds: 5, time: time)
+          return true
         }
         try await writer.finish(nil)
       })

@@ -57,11 +57,19 @@ struct ReaderOptions: ParsableArguments {
   var isRemote: Bool { client.address != nil || Environment.value("KILN_COORDINATOR") != nil }
 
   func local() async throws -> SQLRecordStore<SQLiteEngine> {
-    let file = Embedded.folder(for: try catalog.folder()).appendingPathComponent("store.sqlite")
+    let file = Embedded.storeFile(in: Embedded.folder(for: try catalog.folder()))
     guard FileManager.default.fileExists(atPath: file.path) else {
       throw ValidationError("nothing was built here yet, and no coordinator is named (--coordinator, KILN_COORDINATOR)")
     }
-    return SQLRecordStore(engine: try SQLiteEngine(path: file.path, time: SystemTime()), effects: .system())
+    let engine = try SQLiteEngine(reading: file.path, time: SystemTime())
+    let store = SQLRecordStore(engine: engine, effects: .system())
+    _ = try await store.migrate(.sqlite)
+    return store
+  }
+
+  /// Whether a build is at work on this machine's store.
+  func isBusy() throws -> Bool {
+    SQLiteEngine.isOwned(Embedded.storeFile(in: Embedded.folder(for: try catalog.folder())).path)
   }
 }
 
@@ -121,9 +129,14 @@ struct LogsCommand: AsyncParsableCommand {
     }
     let store = try await reader.local()
     guard try await store.job(id) != nil else { throw ValidationError("there is no job \(id)") }
-    // Whoever holds this machine's store has no other process writing to it: nothing to follow.
-    try await LogReader(store: store, job: id, attempt: attempt, follow: false)
-      .read(write: { FileHandle.standardOutput.write(Data($0)) }, pause: {})
+    // Another process's SQLite tells nobody of its news, so this one looks. Without a build at work
+    // there is nothing to wait for.
+    let print = { FileHandle.standardOutput.write(Data($0 as [UInt8])) }
+    let isFollowed = try follow && reader.isBusy()
+    try await LogReader(store: store, job: id, attempt: attempt, follow: isFollowed).read(write: print) {
+      try await SystemTime().sleep(seconds: 0.2)
+      return try reader.isBusy()
+    }
   }
 }
 

@@ -33,13 +33,13 @@ struct PlanCommand: AsyncParsableCommand {
   }
 
   private func forecast(_ plan: Plan, _ loaded: LoadedCatalog) async throws -> Forecast {
-    let store = Embedded.folder(for: loaded.folder).appendingPathComponent("store.sqlite")
+    let store = Embedded.storeFile(in: Embedded.folder(for: loaded.folder))
     guard !catalogOnly, FileManager.default.fileExists(atPath: store.path) else {
       return Forecast(plan: plan, known: KnownResults(), missing: [:])
     }
     let embedded = try await Embedded(
-      catalog: loaded.folder, pool: Pool(name: PoolName(text: "local"), platforms: []), effects: .system(),
-      logger: try log.logger("kiln", standard: .warning))
+      catalog: loaded.folder, pool: Pool(name: PoolName(text: "local"), platforms: []), reading: true,
+      effects: .system(), logger: try log.logger("kiln", standard: .warning))
     let forecast = try await embedded.coordinator.forecast(plan, scope: .release)
     await embedded.store.close()
     return forecast

@@ -21,6 +21,8 @@ package enum BuildEvent: String, Sendable, CaseIterable {
   /// A build with a higher sequence holds the tags.
   case superseded
   case policyDenies
+  /// An image that passed is gone from the registry before its tags moved.
+  case imageGone
   case cancel
   case nothingRunning
   case retry
@@ -52,7 +54,7 @@ extension BuildState {
     case (.running, .cancel): return to(.cancelling, .withdrawDemand)
     case (.publishing, .tagsAgree): return to(.passed)
     case (.publishing, .superseded): return to(.superseded)
-    case (.publishing, .policyDenies): return to(.failed)
+    case (.publishing, .policyDenies), (.publishing, .imageGone): return to(.failed)
     case (.cancelling, .nothingRunning): return to(.cancelled)
     case (.failed, .retry): return to(.running)
     default: return nil

@@ -36,7 +36,7 @@ package protocol RecordStore: AttemptStore {
 
   /// Attempts whose lease is out.
   func expiredLeases(limit: Int) async throws -> [ExpiredLease]
-  /// Ends an attempt whose lease is still out; false if it was extended or ended meanwhile.
+  /// Ends an attempt whose lease is still out; false if it was extended or ended otherwise meanwhile.
   func expire(_ lease: ExpiredLease, failure: Failure, decision: RetryPolicy.Decision) async throws -> Bool
   /// Delayed jobs whose time has come become ready. Returns how many.
   func releaseDue() async throws -> Int
@@ -54,7 +54,8 @@ package protocol RecordStore: AttemptStore {
   /// Claims a tag for a build: returns the row as it is after, whose sequence may be higher.
   func claimTag(repository: String, tag: String, sequence: Int64, digest: Digest) async throws -> TagRow
   func tag(repository: String, tag: String) async throws -> TagRow?
-  func finishPublishing(_ build: BuildID, _ event: BuildEvent, indexes: [PublishedIndex]) async throws
+  /// `problem`, for people: why nothing was published.
+  func finishPublishing(_ build: BuildID, _ event: BuildEvent, indexes: [PublishedIndex], problem: String?) async throws
 
   // Effects outside, done at least once
 

@@ -42,6 +42,14 @@ struct FileLock: ~Copyable {
     self.descriptor = descriptor
   }
 
+  /// Whether somebody holds it.
+  static func isHeld(path: String) -> Bool {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return false }
+    defer { _ = close(descriptor) }
+    return flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
+  }
+
   deinit { _ = close(descriptor) }
 
   private static func owner(_ descriptor: Int32) -> String? {

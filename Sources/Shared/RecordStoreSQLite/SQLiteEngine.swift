@@ -4,7 +4,7 @@ package import Model
 package import RecordStore
 import Synchronization
 
-/// The embedded store: one SQLite file with one owner.
+/// The embedded store: one SQLite file with one owner, and any number of readers.
 ///
 /// Everything runs synchronously on the caller's thread inside the async functions, without a hop or
 /// a task, so that a simulator may run it on virtual time; calls wait for each other's (short)
@@ -14,6 +14,7 @@ package final class SQLiteEngine: SQLEngine {
   package static let busyTimeoutSeconds = 5.0
 
   private let queue: DatabaseQueue
+  private let isReader: Bool
   private let feed = TopicFeed()
   /// Gone once closed.
   private let ownership: Mutex<Ownership?>
@@ -26,16 +27,35 @@ package final class SQLiteEngine: SQLEngine {
   /// Opens the file at `path`, or makes it; nil is a new database in memory.
   ///
   /// Throws `StoreError(.refused)` while another engine has it open. `kiln_now()` reads `time`.
-  package init(path: String?, time: any TimeSource) throws {
-    let lock: FileLock? = if let path { try FileLock(path: path + ".lock", guarding: path) } else { nil }
+  package convenience init(path: String?, time: any TimeSource) throws {
+    let lock: FileLock? = if let path { try FileLock(path: Self.lockPath(path), guarding: path) } else { nil }
+    try self.init(path: path, time: time, lock: lock, isReader: false)
+  }
+
+  /// Opens the file at `path`, which must be there, to look at while its owner works on it, or
+  /// without one. Writes throw; nothing is announced.
+  package convenience init(reading path: String, time: any TimeSource) throws {
+    try self.init(path: path, time: time, lock: nil, isReader: true)
+  }
+
+  /// Whether an engine, in any process, owns the file at `path`.
+  package static func isOwned(_ path: String) -> Bool { FileLock.isHeld(path: lockPath(path)) }
+
+  private static func lockPath(_ path: String) -> String { path + ".lock" }
+
+  private init(path: String?, time: any TimeSource, lock: consuming FileLock?, isReader: Bool) throws {
+    self.isReader = isReader
     var configuration = Configuration()
     configuration.label = "kiln.store"
     configuration.foreignKeysEnabled = true
+    configuration.readonly = isReader
     configuration.busyMode = .timeout(Self.busyTimeoutSeconds)
     configuration.prepareDatabase { database in
-      // By hand, for the library's own WAL mode means synchronous=NORMAL, which a power cut undoes.
-      try database.execute(sql: "PRAGMA journal_mode = WAL")
-      try database.execute(sql: "PRAGMA synchronous = FULL")
+      if !isReader {
+        // By hand, for the library's own WAL mode means synchronous=NORMAL, which a power cut undoes.
+        try database.execute(sql: "PRAGMA journal_mode = WAL")
+        try database.execute(sql: "PRAGMA synchronous = FULL")
+      }
       database.add(function: DatabaseFunction("kiln_now", argumentCount: 0) { _ in time.now().milliseconds })
     }
     do {
@@ -66,6 +86,7 @@ package final class SQLiteEngine: SQLEngine {
 
   @discardableResult
   package func migrate(_ migrations: [Migration], procedures: [Procedure]) async throws -> [Int] {
+    if isReader { return try checkSchema(migrations) }
     try write { transaction in
       try transaction.run(
         """
@@ -89,6 +110,18 @@ package final class SQLiteEngine: SQLEngine {
     }.map(\.version)
   }
 
+  private func checkSchema(_ migrations: [Migration]) throws -> [Int] {
+    let rows = try write { transaction in
+      try transaction.run(
+        "SELECT coalesce(max(min_compatible), 0) AS asked, coalesce(max(version), 0) AS version FROM schema_versions", [])
+    }
+    try Migration.check(storeAsksFor: try rows.first?.int("asked") ?? 0, known: migrations)
+    guard try rows.first?.int("version") ?? 0 >= migrations.map(\.version).max() ?? 0 else {
+      throw StoreError(.schema, "the store is of an older Kiln; the next build here brings it up to date")
+    }
+    return []
+  }
+
   package func notify(_ topic: String) async { feed.announce(topic) }
 
   package func notifications() async throws -> AsyncThrowingStream<String, any Error> { feed.listen() }
@@ -106,7 +139,7 @@ package final class SQLiteEngine: SQLEngine {
     guard ownership.withLock({ $0 != nil }) else { throw StoreError(.unavailable, "the store is closed") }
     do {
       return try queue.writeWithoutTransaction { database in
-        try database.beginTransaction(.immediate)
+        try database.beginTransaction(isReader ? .deferred : .immediate)
         do {
           let transaction = SQLiteTransaction(database)
           let value = try body(transaction)

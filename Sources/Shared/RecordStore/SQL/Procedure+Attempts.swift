@@ -121,7 +121,10 @@ extension Procedure {
       SELECT id, attempt, $4, $5, $6, kiln_now() FROM jobs WHERE \(holds)
       ON CONFLICT (job_id, attempt, sequence) DO NOTHING
       """,
-      "SELECT count(*) AS granted FROM evidence WHERE job_id = $1 AND attempt = $2 AND sequence = $4",
+      """
+      SELECT count(*) AS granted FROM evidence e JOIN attempts a ON a.job_id = e.job_id AND a.attempt = e.attempt
+      WHERE e.job_id = $1 AND e.attempt = $2 AND e.sequence = $4 AND a.nonce = $3
+      """,
     ])
 
   /// …, image, result as JSON, repository of layers.
@@ -185,6 +188,11 @@ extension Procedure {
       """
       UPDATE cells SET state = 'passed', record_id = $5, image = $4, updated_at = kiln_now()
       WHERE job_id = $1 AND state IN ('finishing', 'waiting') AND \(wasEnded("succeeded"))
+      """,
+      """
+      UPDATE build_cells SET state = 'passed', record_id = $5, image = $4
+      WHERE state IS NULL AND \(wasEnded("succeeded")) AND (scope, cell_key) IN
+        (SELECT c.scope, c.key FROM cells c WHERE c.job_id = $1 AND c.state = 'passed')
       """,
       closeEnd("succeeded", result: "NULL", failure: "NULL"),
       ended("succeeded"),
@@ -302,6 +310,16 @@ extension Procedure {
       """
       UPDATE cells SET state = 'waiting', updated_at = kiln_now()
       WHERE job_id = $1 AND state = 'finishing' AND \(wasEnded("parent-lost"))
+      """,
+      // Somebody found out before, and building it again has failed since.
+      """
+      UPDATE cells SET state = 'blocked', updated_at = kiln_now(),
+        blocked_by = (SELECT f.job_id FROM jobs j JOIN layers f ON f.scope = j.scope AND f.key = j.waits_on WHERE j.id = $1)
+      WHERE state = 'waiting' AND \(wasEnded("parent-lost"))
+        AND (scope, key) IN (SELECT p.scope, p.cell_key FROM cell_layers p JOIN jobs j
+          ON j.scope = p.scope AND j.waits_on = p.layer_key WHERE j.id = $1)
+        AND EXISTS (SELECT 1 FROM jobs j JOIN layers f ON f.scope = j.scope AND f.key = j.waits_on
+          WHERE j.id = $1 AND f.state = 'failed')
       """,
       closeEnd("parent-lost", result: "NULL", failure: "NULL"),
       ended("parent-lost"),

@@ -3,7 +3,7 @@ package import Model
 extension SQLRecordStore {
   package func settleBuilds() async throws -> [BuildID] {
     try await engine.transaction { store in
-      let good = "(bc.reused = 1 OR c.state IN ('passed', 'reused'))"
+      let good = "coalesce(bc.state, '') IN ('passed', 'reused')"
       let rows = try store.run(
         """
         SELECT b.id AS id,
@@ -34,10 +34,24 @@ extension SQLRecordStore {
           UPDATE builds SET state = $2, problem = $3, finished_at = CASE WHEN $4 = 1 THEN kiln_now() END
           WHERE id = $1 AND state = 'running' RETURNING id AS id
           """, [.text(try row.text("id")), .text(next.rawValue), .optional(problem), .flag(next.isSettled)])
-        if !changed.isEmpty { settled.append(BuildID(text: try row.text("id"))) }
+        guard !changed.isEmpty else { continue }
+        settled.append(BuildID(text: try row.text("id")))
+        if next == .failed { try Self.keepCellStates(of: try row.text("id"), store) }
       }
       return settled
     }
+  }
+
+  /// What a failed build's cells came to stays with it, whoever tries them again.
+  private static func keepCellStates(of build: String, _ store: any SQLTransaction) throws {
+    try store.run(
+      """
+      UPDATE build_cells SET state = (SELECT c.state FROM cells c
+          WHERE c.scope = build_cells.scope AND c.key = build_cells.cell_key),
+        record_id = (SELECT c.record_id FROM cells c
+          WHERE c.scope = build_cells.scope AND c.key = build_cells.cell_key)
+      WHERE build_id = $1 AND state IS NULL
+      """, [.text(build)])
   }
 
   package func takePublishing(leaseSeconds: Double) async throws -> BuildToPublish? {
@@ -55,8 +69,8 @@ extension SQLRecordStore {
       var finished: [CellKey: Digest] = [:]
       for cell in try store.run(
         """
-        SELECT c.key AS key, c.image AS image FROM build_cells bc JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key
-        WHERE bc.build_id = $1 AND c.state = 'passed'
+        SELECT cell_key AS key, image AS image FROM build_cells
+        WHERE build_id = $1 AND state IN ('passed', 'reused')
         """, [.text(id)])
       {
         finished[CellKey(text: try cell.text("key"))] = cell.digest("image")
@@ -93,14 +107,16 @@ extension SQLRecordStore {
     return TagRow(sequence: try row.integer("sequence"), digest: digest)
   }
 
-  package func finishPublishing(_ build: BuildID, _ event: BuildEvent, indexes: [PublishedIndex]) async throws {
+  package func finishPublishing(
+    _ build: BuildID, _ event: BuildEvent, indexes: [PublishedIndex], problem: String?
+  ) async throws {
     guard let next = BuildState.publishing.after(event)?.state else { return }
     try await engine.transaction { store in
       _ = try store.run(
         """
-        UPDATE builds SET state = $2, published = $3, publish_lease_until = NULL, finished_at = kiln_now()
+        UPDATE builds SET state = $2, published = $3, problem = $4, publish_lease_until = NULL, finished_at = kiln_now()
         WHERE id = $1 AND state = 'publishing'
-        """, [.id(build), .text(next.rawValue), .text(try StoredJSON.text(indexes))])
+        """, [.id(build), .text(next.rawValue), .text(try StoredJSON.text(indexes)), .optional(problem)])
     }
     await engine.notify("work")
   }

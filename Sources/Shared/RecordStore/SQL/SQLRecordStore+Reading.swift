@@ -42,15 +42,14 @@ extension SQLRecordStore {
     try store.run(
       """
       SELECT bc.cell_key AS key, bc.product AS product, bc.variant AS variant, bc.target AS target,
-        bc.required AS required, bc.reused AS reused, c.state AS state, c.job_id AS job_id, c.image AS image,
-        c.record_id AS record_id, c.blocked_by AS blocked_by,
+        bc.required AS required, coalesce(bc.state, c.state) AS state, c.job_id AS job_id, bc.image AS image,
+        bc.record_id AS record_id, c.blocked_by AS blocked_by,
         (SELECT j.waits_on FROM jobs j WHERE j.id = c.job_id) AS waits_on
       FROM build_cells bc JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key
       WHERE bc.build_id = $1 ORDER BY bc.product, bc.variant, bc.target
       """, [.id(build)]
     ).map { row in
-      let reused = try row.flag("reused")
-      let state: CellState = reused ? .reused : try row.state("state")
+      let state: CellState = try row.state("state")
       let reason: String? =
         switch state {
         case .reused: "record \(row.optionalText("record_id") ?? "?") passed and its image is still there"
@@ -61,7 +60,7 @@ extension SQLRecordStore {
       return CellStatus(
         key: CellKey(text: try row.text("key")), product: try row.text("product"), variant: try row.text("variant"),
         target: try StoredJSON.value(try row.text("target")), required: try row.flag("required"), state: state,
-        reason: reason, job: reused ? nil : row.optionalText("job_id").map(JobID.init(text:)),
+        reason: reason, job: state == .reused ? nil : row.optionalText("job_id").map(JobID.init(text:)),
         image: row.digest("image"))
     }
   }
@@ -102,7 +101,7 @@ extension SQLRecordStore {
         SELECT l.job_id FROM build_layers bl JOIN layers l ON l.scope = bl.scope AND l.key = bl.layer_key
           WHERE bl.build_id = $1 AND bl.reused = 0
         UNION SELECT c.job_id FROM build_cells bc JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key
-          WHERE bc.build_id = $1 AND bc.reused = 0)
+          WHERE bc.build_id = $1 AND coalesce(bc.state, '') <> 'reused')
       ORDER BY j.id
       """, [.id(build)]
     ).map(jobSummary)

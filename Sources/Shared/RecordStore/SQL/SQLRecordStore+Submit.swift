@@ -44,7 +44,8 @@ private struct SubmitTransaction {
     var state: LayerState
     var generation: Int
     var job: String?
-    var isNew = false
+    /// Also when it has rested since.
+    var hasFailed = false
   }
 
   private var scope: SQLValue { .id(submission.scope) }
@@ -58,7 +59,7 @@ private struct SubmitTransaction {
       return AcceptedBuild(id: BuildID(text: try row.text("id")), sequence: try row.integer("sequence"), isNew: false)
     }
     let reused = try reusedCells()
-    let wanted = submission.plan.cells.filter { !reused.contains($0.key) }
+    let wanted = submission.plan.cells.filter { reused[$0.key] == nil }
     let layers = try demandLayers(Set(wanted.flatMap(\.path)), sequence: sequence, heights: heights(wanted))
     try demandCells(wanted, layers: layers, sequence: sequence)
     try linkCells(reused: reused)
@@ -88,13 +89,16 @@ private struct SubmitTransaction {
     return try row.integer("sequence")
   }
 
-  private func reusedCells() throws -> Set<CellKey> {
-    try Set(
-      submission.reusable.sorted().filter { key in
+  private func reusedCells() throws -> [CellKey: SQLRow] {
+    var reused: [CellKey: SQLRow] = [:]
+    for key in submission.reusable.sorted() {
+      reused[key] =
         try store.run(
-          "SELECT key FROM cells WHERE scope = $1 AND key = $2 AND state = 'passed' {{for update}}", [scope, .id(key)]
-        ).count == 1
-      })
+          "SELECT image, record_id FROM cells WHERE scope = $1 AND key = $2 AND state = 'passed' {{for update}}",
+          [scope, .id(key)]
+        ).first
+    }
+    return reused
   }
 
   /// How many steps are above each layer: what has most above it goes first.
@@ -122,21 +126,24 @@ private struct SubmitTransaction {
         let gone = row.state.after(.imageMissing)
       {
         (row.state, cause) = (gone.state, missing.reason)
-      } else if row.state == .failed {
+      } else if row.hasFailed {
         cause = "the job before (\(row.job ?? "?")) failed, and it was asked for again"
+      } else if row.state == .idle {
+        cause = "the job before (\(row.job ?? "?")) was cancelled"
       }
       let event: LayerEvent = submission.retryFailed ? .demandAfterQuarantine : .demand
       let reused = row.state == .available
       if let transition = row.state.after(event), transition.actions.contains(.startGeneration) {
         row.state = transition.state
         row.generation += 1
-        row.isNew = true
         rows[layer.key] = row
         let wait = topmostUnavailable(from: layer.parentKey, rows)
         let job = try insertJob(
           .layer(layer), pool: submission.layerPools[layer.key], generation: row.generation, standsOn: layer.parentKey,
           waitsOn: wait, height: heights[layer.key] ?? 1, sequence: sequence, previous: row.job, cause: cause)
         try startGeneration(layer.key, row, job: job, cause: cause)
+      } else if row.state == .building {
+        try raisePriority(row.job)
       }
       rows[layer.key] = row
       try store.run(
@@ -161,9 +168,17 @@ private struct SubmitTransaction {
       ])
     guard let row = rows.first else { throw StoreError(.statement, "layer \(layer.key) was not written") }
     var state: LayerState = try row.state("state")
+    let hasFailed = state == .failed
     // A failed layer that has rested is as good as one that nobody wanted meanwhile.
     if state == .failed, try row.flag("rested") { state = .idle }
-    return LayerRow(state: state, generation: try row.int("generation"), job: row.optionalText("job_id"))
+    return LayerRow(state: state, generation: try row.int("generation"), job: row.optionalText("job_id"), hasFailed: hasFailed)
+  }
+
+  /// What this build attaches to is as urgent as the build.
+  private func raisePriority(_ job: String?) throws {
+    try store.run(
+      "UPDATE jobs SET priority = $2 WHERE id = $1 AND priority < $2 AND state IN ('waiting', 'ready', 'delayed')",
+      [.optional(job), .int(submission.priority)])
   }
 
   private func startGeneration(_ key: LayerKey, _ row: LayerRow, job: String, cause: String) throws {
@@ -178,6 +193,8 @@ private struct SubmitTransaction {
         blocked_by = NULL
       WHERE state = 'blocked' AND (scope, key) IN
         (SELECT p.scope, p.cell_key FROM cell_layers p WHERE p.scope = $1 AND p.layer_key = $2)
+        AND NOT EXISTS (SELECT 1 FROM cell_layers q JOIN layers f ON f.scope = q.scope AND f.key = q.layer_key
+          WHERE q.scope = cells.scope AND q.cell_key = cells.key AND f.state = 'failed')
       """, [scope, .id(key)])
   }
 
@@ -204,7 +221,10 @@ private struct SubmitTransaction {
         """, [scope, .id(cell.key)])
       guard let row = rows.first else { throw StoreError(.statement, "cell \(cell.key) was not written") }
       let state: CellState = try row.state("state")
-      if [.waiting, .finishing, .blocked].contains(state) { continue }
+      if [.waiting, .finishing, .blocked].contains(state) {
+        try raisePriority(row.optionalText("job_id"))
+        continue
+      }
       for key in cell.path {
         try store.run(
           "INSERT INTO cell_layers (scope, cell_key, layer_key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
@@ -229,17 +249,19 @@ private struct SubmitTransaction {
     }
   }
 
-  private func linkCells(reused: Set<CellKey>) throws {
+  private func linkCells(reused: [CellKey: SQLRow]) throws {
     for image in submission.plan.images {
       for cell in image.cells {
         try store.run(
           """
-          INSERT INTO build_cells (build_id, scope, cell_key, product, variant, target, required, reused)
-          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING
+          INSERT INTO build_cells (build_id, scope, cell_key, product, variant, target, required, state, record_id, image)
+          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING
           """,
           [
             .id(submission.id), scope, .id(cell.key), .text(image.product), .text(image.variant),
-            .text(try StoredJSON.text(cell.target)), .flag(cell.required), .flag(reused.contains(cell.key)),
+            .text(try StoredJSON.text(cell.target)),
+            .flag(cell.required), .optional(reused[cell.key].map { _ in CellState.reused.rawValue }),
+            .optional(reused[cell.key]?.optionalText("record_id")), .optional(reused[cell.key]?.optionalText("image")),
           ])
       }
     }

@@ -1,4 +1,6 @@
-/// The tables. Times are milliseconds since 1970 by the store's clock; booleans are 0 and 1; what is
+/// The tables. A cell's row says how it stands now, for every build; `build_cells` keeps what one build
+/// counts on (`state` stays NULL while that is open), whatever happens to the cell later.
+/// Times are milliseconds since 1970 by the store's clock; booleans are 0 and 1; what is
 /// large (plans, specs, evidence) is kept out of the rows that scheduling reads.
 package enum Schema {
   package enum Dialect: Sendable {
@@ -99,7 +101,9 @@ package enum Schema {
       variant text NOT NULL,
       target text NOT NULL,
       required bigint NOT NULL,
-      reused bigint NOT NULL,
+      state text,
+      record_id text,
+      image text,
       PRIMARY KEY (build_id, product, variant, cell_key))
     """,
     "CREATE INDEX build_cells_by_cell ON build_cells (scope, cell_key)",
