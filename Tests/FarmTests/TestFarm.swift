@@ -71,8 +71,25 @@ final class TestFarm: @unchecked Sendable {
     #expect(pushed.status == 0, "\(pushed.errors)")
     let migrated = try await kiln.run(["db", "migrate"])
     #expect(migrated.status == 0, "\(migrated.errors)")
+    // From here on nobody is superuser any more.
+    for role in Self.roles {
+      let login = "CREATE ROLE \(role)_\(run) LOGIN PASSWORD '\(token)' IN ROLE kiln_\(role)"
+      let made = try await tool("psql", [superuser, "-c", login])
+      #expect(made.status == 0, "\(made.errors)")
+    }
     let locked = try await kiln.run(["lock", "--catalog", catalog.folder.path])
     #expect(locked.status == 0, "\(locked.errors)")
+  }
+
+  private static let roles = ["coordinator", "executor"]
+
+  /// The store's address for a daemon with the rights of `role` alone.
+  private func store(_ role: String) throws -> [String: String] {
+    let url = try #require(kiln.environment["KILN_STORE_URL"].flatMap { URLComponents(string: $0) })
+    var login = url
+    login.user = "\(role)_\(run)"
+    login.password = kiln.environment["KILN_TOKEN"]
+    return ["KILN_STORE_URL": try #require(login.string)]
   }
 
   private func write(_ path: String, _ text: String) throws {
@@ -86,7 +103,7 @@ final class TestFarm: @unchecked Sendable {
   }
 
   func startCoordinator(_ name: String, port: Int) throws -> Process {
-    try keep(kiln.start(name, ["coordinator", "--listen", "127.0.0.1:\(port)"]))
+    try keep(kiln.start(name, ["coordinator", "--listen", "127.0.0.1:\(port)"], adding: store("coordinator")))
   }
 
   func startExecutor(_ name: String, pool: String, engine: String) throws -> Process {
@@ -94,7 +111,8 @@ final class TestFarm: @unchecked Sendable {
       kiln.start(
         "executor-\(name)",
         ["executor", "--name", "\(name)-\(run)", "--pool", "pools/\(pool).yml", "--engine", engine],
-        adding: ["KILN_HOME": kiln.folder.appendingPathComponent("home-\(name)").path]))
+        adding: store("executor").merging(
+          ["KILN_HOME": kiln.folder.appendingPathComponent("home-\(name)").path]) { _, new in new }))
   }
 
   private func keep(_ process: Process) -> Process {
@@ -173,6 +191,7 @@ final class TestFarm: @unchecked Sendable {
     }
     if let superuser = try? Services.require("KILN_TEST_POSTGRES_URL") {
       _ = try? await tool("psql", [superuser, "-c", "DROP DATABASE \(database) WITH (FORCE)"])
+      for role in Self.roles { _ = try? await tool("psql", [superuser, "-c", "DROP ROLE \(role)_\(run)"]) }
     }
     if failed {
       print("the farm's logs: \(kiln.folder.path)")
