@@ -1,25 +1,34 @@
-import Foundation
-import Testing
+package import Foundation
 
 /// The built `kiln`, run as a user runs it.
-struct KilnProgram {
-  var environment: [String: String]
-  var folder: URL
+package struct KilnProgram: Sendable {
+  package var environment: [String: String]
+  package var folder: URL
 
-  static var executable: URL {
+  package init(environment: [String: String], folder: URL) {
+    self.environment = environment
+    self.folder = folder
+  }
+
+  package static var executable: URL {
     let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent()
     let scratch = ProcessInfo.processInfo.environment["DEBUG_BUILD"] ?? ".build"
     return root.appendingPathComponent("\(scratch)/debug/kiln")
   }
 
-  struct Result: Sendable {
-    var status: Int32
-    var output: String
-    var errors: String
+  package struct Result: Sendable {
+    package var status: Int32
+    package var output: String
+    package var errors: String
   }
 
-  func process(_ program: URL, _ arguments: [String], output: Any?, errors: Any?) -> Process {
+  package struct Unexpected: Error, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
+  }
+
+  private func process(_ program: URL, _ arguments: [String], output: Any?, errors: Any?) -> Process {
     let process = Process()
     process.executableURL = program
     process.arguments = arguments
@@ -32,7 +41,7 @@ struct KilnProgram {
   }
 
   /// Runs to the end. Output goes through files: a pipe that nobody reads would stop the program.
-  func run(_ arguments: [String], program: URL? = nil) async throws -> Result {
+  package func run(_ arguments: [String], program: URL? = nil) async throws -> Result {
     let out = folder.appendingPathComponent("out-\(UUID().uuidString)")
     let err = folder.appendingPathComponent("err-\(UUID().uuidString)")
     try Data().write(to: out)
@@ -52,17 +61,21 @@ struct KilnProgram {
     return result
   }
 
-  /// Runs and decodes what it printed as JSON; a status other than `status` fails the test.
-  func json<Value: Decodable>(_ arguments: [String], status: Int32 = 0, as type: Value.Type = Value.self) async throws
+  /// Runs and decodes what it printed as JSON; throws where it ended with another status.
+  package func json<Value: Decodable>(_ arguments: [String], status: Int32 = 0, as type: Value.Type = Value.self)
+    async throws
     -> Value
   {
     let result = try await run(arguments)
-    #expect(result.status == status, "kiln \(arguments.joined(separator: " ")): \(result.errors)")
+    guard result.status == status else {
+      throw Unexpected(
+        "kiln \(arguments.joined(separator: " ")): \(result.status)\n\(result.errors)")
+    }
     return try JSONDecoder().decode(Value.self, from: Data(result.output.utf8))
   }
 
   /// Starts a daemon with its log in `NAME.log`.
-  func start(_ name: String, _ arguments: [String], adding: [String: String] = [:]) throws -> Process {
+  package func start(_ name: String, _ arguments: [String], adding: [String: String] = [:]) throws -> Process {
     let log = folder.appendingPathComponent("\(name).log")
     if !FileManager.default.fileExists(atPath: log.path) { try Data().write(to: log) }
     let handle = try FileHandle(forWritingTo: log)
@@ -75,13 +88,13 @@ struct KilnProgram {
 }
 
 /// Waits for what a poll tells, for there is no other way to look into another process; never longer
-/// than `seconds`.
-func eventually(_ what: String, seconds: Double = 60, _ holds: () async throws -> Bool) async throws {
+/// than `seconds`: then it throws.
+package func eventually(_ what: String, seconds: Double = 60, _ holds: () async throws -> Bool) async throws {
   let clock = ContinuousClock()
   let end = clock.now.advanced(by: .seconds(seconds))
   while clock.now < end {
     if try await holds() { return }
     try await Task.sleep(for: .milliseconds(50))
   }
-  Issue.record("not within \(seconds) s: \(what)")
+  throw KilnProgram.Unexpected("not within \(seconds) s: \(what)")
 }
