@@ -44,7 +44,8 @@ struct CoordinatorClient {
     var query: [(String, String)] = []
     if let attempt { query.append(("attempt", "\(attempt)")) }
     if follow { query.append(("follow", "true")) }
-    let stream = try await http.stream(request("GET", "/jobs/\(job)/log", query, headers: [], body: nil))
+    let request = try request("GET", "/jobs/\(job)/log", query, headers: [], body: nil)
+    let stream = try await reaching { try await http.stream(request) }
     guard (200..<300).contains(stream.status) else {
       var body = Data()
       for try await bytes in stream.body { body += bytes }
@@ -69,10 +70,22 @@ struct CoordinatorClient {
   private func send(
     _ method: String, _ path: String, _ query: [(String, String)], headers: [(String, String)] = [], body: Data? = nil
   ) async throws -> HTTPResponse {
-    let response = try await http.send(
-      try request(method, path, query, headers: headers, body: body), maxBodyBytes: 64 << 20, deadlineSeconds: 120)
+    let request = try request(method, path, query, headers: headers, body: body)
+    let response = try await reaching {
+      try await http.send(request, maxBodyBytes: 64 << 20, deadlineSeconds: 120)
+    }
     guard (200..<300).contains(response.status) else { throw failure(response) }
     return response
+  }
+
+  private func reaching<Value>(_ work: () async throws -> Value) async throws -> Value {
+    do {
+      return try await work()
+    } catch let error as HTTPClientError where error.code != .cancelled {
+      throw Failure(
+        .infrastructure, code: "coordinator-unreachable", "\(error)",
+        hint: "is a coordinator running at \(base)? Its address is --coordinator or KILN_COORDINATOR")
+    }
   }
 
   private func failure(_ response: HTTPResponse) -> Failure {

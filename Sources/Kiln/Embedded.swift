@@ -12,7 +12,8 @@ import Registry
 /// registry. Everything is in one folder, and what was accepted survives a kill.
 struct Embedded {
   let folder: URL
-  let coordinator: Coordinator
+  /// Without a pool until somebody knows the engine.
+  var coordinator: Coordinator
   let store: SQLRecordStore<SQLiteEngine>
   let images: OCILayoutStore
 
@@ -25,7 +26,7 @@ struct Embedded {
   static func storeFile(in folder: URL) -> URL { folder.appendingPathComponent("store.sqlite") }
 
   /// - Parameter reading: only to look, also while another process builds; the store must be there.
-  init(catalog: URL, pool: Pool, reading: Bool = false, effects: Effects, logger: Logger) async throws {
+  init(catalog: URL, reading: Bool = false, effects: Effects, logger: Logger) async throws {
     folder = Self.folder(for: catalog)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let file = Self.storeFile(in: folder).path
@@ -36,7 +37,7 @@ struct Embedded {
     images = try OCILayoutStore(directory: folder.appendingPathComponent("images", isDirectory: true))
     let sources = Sources(catalogFolder: catalog)
     coordinator = Coordinator(
-      name: "embedded", store: store, queue: InProcessJobQueue(), images: images, pools: [pool],
+      name: "embedded", store: store, queue: InProcessJobQueue(), images: images, pools: [],
       openSource: { try await sources.open($0) }, effects: effects, logger: logger)
   }
 

@@ -20,12 +20,16 @@ enum Exit {
     case let errors as CatalogErrors:
       for diagnostic in errors.diagnostics { complain("\(diagnostic)") }
       let count = errors.diagnostics.count
-      complain("kiln: the catalog has \(count) error\(count == 1 ? "" : "s")")
+      complain("kiln: the catalog is wrong, or has not what was asked for: \(count) error\(count == 1 ? "" : "s")")
       exit(catalogWrong)
     case let failure as Failure:
       complain("kiln: \(failure.message)")
       if let hint = failure.hint { complain("      \(hint)") }
-      exit(failure.failureClass == .infrastructure ? serviceOutOfReach : workFailed)
+      switch failure.failureClass {
+      case .infrastructure: exit(serviceOutOfReach)
+      case .input: exit(wrongUse)
+      case .build, .test, .policy: exit(workFailed)
+      }
     case let error as StoreError: outOfReach("\(error)")
     case let error as QueueError: outOfReach("\(error)")
     case let error as HTTPClientError: outOfReach("\(error)")
@@ -33,6 +37,10 @@ enum Exit {
     case is CancellationError:
       complain("kiln: interrupted")
       exit(interrupted)
+    // From a command that runs already: the usage that would follow is not its own.
+    case let error as ValidationError:
+      complain("kiln: \(error.message)")
+      exit(wrongUse)
     default:
       let code = Kiln.exitCode(for: error)
       if code == .success { Kiln.exit(withError: error) }

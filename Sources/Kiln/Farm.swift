@@ -19,21 +19,29 @@ struct FarmOptions: ParsableArguments {
   func store(_ role: PostgresConfiguration.Role, name: String, effects: Effects, logger: Logger) throws
     -> SQLRecordStore<PostgresEngine>
   {
-    let configuration = try PostgresConfiguration(
-      url: try Environment.require(storeURL, "KILN_STORE_URL", "--store"),
-      password: try Environment.secret("KILN_STORE_PASSWORD"), applicationName: name, role: role)
+    let url = try Environment.require(storeURL, "KILN_STORE_URL", "--store")
+    let password = try Environment.secret("KILN_STORE_PASSWORD")
+    let configuration = try Self.setting("KILN_STORE_URL") {
+      try PostgresConfiguration(url: url, password: password, applicationName: name, role: role)
+    }
     return SQLRecordStore(
       engine: PostgresEngine(configuration: configuration, effects: effects, logger: logger), effects: effects)
   }
 
   func queue(_ role: AMQPConfiguration.Role, effects: Effects, logger: Logger) throws -> AMQPJobQueue {
-    let configuration = try AMQPConfiguration(
-      url: try Environment.require(queueURL, "KILN_QUEUE_URL", "--queue"),
-      password: try Environment.secret("KILN_QUEUE_PASSWORD"), role: role)
+    let url = try Environment.require(queueURL, "KILN_QUEUE_URL", "--queue")
+    let password = try Environment.secret("KILN_QUEUE_PASSWORD")
+    let configuration = try Self.setting("KILN_QUEUE_URL") {
+      try AMQPConfiguration(url: url, password: password, role: role)
+    }
     return AMQPJobQueue(configuration: configuration, effects: effects, logger: logger)
   }
 
   func images() throws -> RegistryClient {
     try RegistryAccess.open(try Environment.require(registry, "KILN_REGISTRY", "--registry"))
+  }
+  /// What a driver refuses before it has reached for its service is a setting that is wrong.
+  private static func setting<Value>(_ name: String, _ make: () throws -> Value) throws -> Value {
+    do { return try make() } catch { throw ValidationError("\(name): \(error)") }
   }
 }

@@ -20,12 +20,13 @@ struct ImageDelivery {
     try await engine.load(archive)
   }
 
+  /// A layout for each repository, in which an image is found by its tag alone, as other tools name it.
   func write(_ index: PublishedIndex, to folder: URL) async throws {
     let name = index.repository.split(separator: "/").joined(separator: "-")
     let layout = try OCILayoutStore(directory: folder.appendingPathComponent(name, isDirectory: true))
     for tag in index.tags {
       try await ImageCopy.copyAll(
-        index.digest, from: images, repository: index.repository, to: layout, repository: index.repository, tag: tag)
+        index.digest, from: images, repository: index.repository, to: layout, repository: "", tag: tag)
     }
   }
 

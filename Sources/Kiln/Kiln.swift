@@ -7,7 +7,8 @@ struct Kiln: AsyncParsableCommand {
     commandName: "kiln",
     abstract: "A build farm for container images that are made of versioned fragments.",
     discussion: """
-      Exit codes: 0 done, 1 the work failed, 2 wrong use, 3 the catalog is wrong, 4 a service is out of reach.
+      Exit codes: 0 done; 1 the work failed; 2 wrong use; 3 the catalog is wrong, or has not what was asked for; \
+      4 a service is out of reach, or the embedded store is in use; 130 interrupted.
 
       Settings: options, else KILN_* in the environment; docs/settings.md lists them.
       """,

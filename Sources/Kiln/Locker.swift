@@ -17,12 +17,11 @@ struct Locker {
     for need in needed {
       let isComplete = need.platforms.allSatisfy { lock.digest(of: need.base, $0) != nil }
       if isComplete && !refresh { continue }
-      let found = try await sources.resolve(need.base)
+      let found = try await resolve(need.base, sources)
       for platform in need.platforms where found[platform] == nil {
-        throw Failure(
-          .input, code: "base-platform",
-          "base '\(need.base.name)' (\(need.base.source)) has no image for \(platform)",
-          hint: "it has: \(found.keys.sorted().map(\.description).joined(separator: ", "))")
+        throw wrong(
+          need.base, "\(need.base.source):\(need.base.tag) has no image for \(platform)",
+          hint: "it has \(found.keys.sorted().map(\.description).joined(separator: ", "))")
       }
       lock.bases[need.base.name] = Lock.Base(
         source: need.base.source, tag: need.base.tag, platforms: found.filter { need.platforms.contains($0.key) })
@@ -33,5 +32,23 @@ struct Locker {
       lock.epochs[fragment.id] = now
     }
     return lock
+  }
+  /// What the place answers, it answers about what the catalog says.
+  private func resolve(_ base: BaseDefinition, _ sources: Sources) async throws -> [Platform: Digest] {
+    do {
+      return try await sources.resolve(base)
+    } catch let failure as Failure where failure.failureClass == .input {
+      throw wrong(base, failure.message, hint: failure.hint)
+    }
+  }
+
+  private func wrong(_ base: BaseDefinition, _ message: String, hint: String?) -> CatalogErrors {
+    let names = ["catalog.yml", "catalog.yaml", "catalog.json"]
+    return CatalogErrors([
+      Diagnostic(
+        file: names.first { loaded.tree.file($0) != nil } ?? names[0], line: base.line, field: "bases.\(base.name)",
+        message,
+        suggestion: hint.map { .hint($0) })
+    ])
   }
 }

@@ -6,7 +6,9 @@ import Model
 
 /// Where the catalog is.
 struct CatalogOptions: ParsableArguments {
-  @Option(name: .customLong("catalog"), help: "The catalog's folder (default: the nearest 'catalog' above here).")
+  @Option(
+    name: .customLong("catalog"),
+    help: "The catalog's folder (KILN_CATALOG; default: the nearest 'catalog' above here).")
   var catalogPath: String?
 
   func folder() throws -> URL {

@@ -43,13 +43,17 @@ struct BuildCommand: AsyncParsableCommand {
       catalogRevision: await GitRevision.clean(loaded.folder))
     let effects = try Failpointing.effects()
     let logger = try log.logger("kiln", standard: .warning)
-    let name = ExecutorName(text: "local")
     let workFolder = Embedded.folder(for: loaded.folder).appendingPathComponent("work", isDirectory: true)
+    // The folder's own name: who starts ends what its predecessor left, and builds of other folders
+    // may be at work in the same engine.
+    let name = ExecutorName(text: "local-\(Digest(of: Data(workFolder.standardizedFileURL.path.utf8)).short)")
+    // The store first: whoever holds it is the one who may end what an executor left in this folder.
+    var embedded = try await Embedded(catalog: loaded.folder, effects: effects, logger: logger)
     let host = try await ExecutorHost.open(
       Pool.Builder(host: engine ?? Environment.value("DOCKER_HOST")), executor: name, workFolder: workFolder,
       kilnVersion: KilnVersion.text, logger: logger, time: effects.time)
     let pool = Embedded.pool(host.facts, slots: slots)
-    let embedded = try await Embedded(catalog: loaded.folder, pool: pool, effects: effects, logger: logger)
+    embedded.coordinator.pools = [pool]
     _ = try await embedded.store.reviveOwnerless()
     let executor = try host.executor(
       pool: pool, store: embedded.store, queue: embedded.coordinator.queue, images: embedded.images, syft: Syft.path,

@@ -38,8 +38,7 @@ struct PlanCommand: AsyncParsableCommand {
       return Forecast(plan: plan, known: KnownResults(), missing: [:])
     }
     let embedded = try await Embedded(
-      catalog: loaded.folder, pool: Pool(name: PoolName(text: "local"), platforms: []), reading: true,
-      effects: .system(), logger: try log.logger("kiln", standard: .warning))
+      catalog: loaded.folder, reading: true, effects: .system(), logger: try log.logger("kiln", standard: .warning))
     let forecast = try await embedded.coordinator.forecast(plan, scope: .release)
     await embedded.store.close()
     return forecast
