@@ -122,5 +122,6 @@ let package = Package(
     tests(
       "FarmTests",
       ["kiln", "JobQueue", "JobQueueAMQP", "Model", "RecordStore", "TestSupport", logging]),
+    tests("KilnTests", ["kiln", "Model", "RecordStore", "TestSupport"]),
   ]
 )
