@@ -170,13 +170,20 @@ struct RealEmbeddedTests {
   func twoFolders() async throws {
     try await EmbeddedFolder.with(Self.tea) { one in
       try await EmbeddedFolder.with(Self.tea) { two in
-        let first = try await one.buildHeld(at: "leaves")
+        // While the first one's smoke command runs: its container is what the second might take for its own.
+        let command = #"[sh, -c, "sleep 8 && cat /said.txt # \#(one.tag)"]"#
+        let product = try one.catalog.read("products/tea.yml")
+        try one.catalog.write("products/tea.yml", product.replacing("[cat, /said.txt]", with: command))
+        let first = try one.kiln.start("build", ["build"])
+        try await eventually("the smoke command runs") {
+          try await one.docker.output(["ps", "--no-trunc", "--format", "{{.Command}}"]).contains(one.tag)
+        }
         let second = try await two.kiln.run(["build"])
         #expect(second.status == 0, "\(second)")
-        #expect(one.counter.waiting.count == 1, "the first one's step was ended")
-        one.counter.release()
         #expect(try await one.end(of: first) == 0, "\(one.log)")
-        #expect(one.count("leaves") == 1)
+        let builds: [BuildSummary] = try await one.kiln.json(["status", "--json"])
+        let detail: BuildDetail = try await one.kiln.json(["status", try #require(builds.first).id.text, "--json"])
+        #expect(detail.jobs.allSatisfy { $0.failures == 0 && $0.attempt == 1 }, "\(detail.jobs)")
       }
     }
   }
