@@ -157,7 +157,8 @@ final class TestFarm: @unchecked Sendable {
 
   /// The digests of an image's layers, bottom first, as skopeo finds them in its manifest.
   func layerBlobs(_ image: String) async throws -> [String] {
-    let manifest = try await tool("skopeo", ["inspect", "--raw", "--tls-verify=false", "docker://\(registry)/\(image)"])
+    let manifest = try await tool(
+      "skopeo", ["inspect", "--raw", "--tls-verify=false", "docker://\(registry)/\(image)"])
     struct Fields: Decodable {
       struct Blob: Decodable { var digest: String }
       var layers: [Blob]

@@ -113,7 +113,8 @@ package final class SQLiteEngine: SQLEngine {
   private func checkSchema(_ migrations: [Migration]) throws -> [Int] {
     let rows = try write { transaction in
       try transaction.run(
-        "SELECT coalesce(max(min_compatible), 0) AS asked, coalesce(max(version), 0) AS version FROM schema_versions", [])
+        "SELECT coalesce(max(min_compatible), 0) AS asked, coalesce(max(version), 0) AS version FROM schema_versions",
+        [])
     }
     try Migration.check(storeAsksFor: try rows.first?.int("asked") ?? 0, known: migrations)
     guard try rows.first?.int("version") ?? 0 >= migrations.map(\.version).max() ?? 0 else {

@@ -39,6 +39,16 @@ private struct SubmitTransaction {
   let submission: Submission
   let store: any SQLTransaction
   let newID: () -> String
+  private let parents: [LayerKey: LayerKey]
+
+  init(submission: Submission, store: any SQLTransaction, newID: @escaping () -> String) {
+    self.submission = submission
+    self.store = store
+    self.newID = newID
+    parents = Dictionary(
+      submission.plan.layers.compactMap { layer in layer.parentKey.map { (layer.key, $0) } },
+      uniquingKeysWith: { first, _ in first })
+  }
 
   private struct LayerRow {
     var state: LayerState
@@ -63,6 +73,7 @@ private struct SubmitTransaction {
     let layers = try demandLayers(Set(wanted.flatMap(\.path)), sequence: sequence, heights: heights(wanted))
     try demandCells(wanted, layers: layers, sequence: sequence)
     try linkCells(reused: reused)
+    try raisePriorities()
     return AcceptedBuild(id: submission.id, sequence: sequence, isNew: true)
   }
 
@@ -142,8 +153,6 @@ private struct SubmitTransaction {
           .layer(layer), pool: submission.layerPools[layer.key], generation: row.generation, standsOn: layer.parentKey,
           waitsOn: wait, height: heights[layer.key] ?? 1, sequence: sequence, previous: row.job, cause: cause)
         try startGeneration(layer.key, row, job: job, cause: cause)
-      } else if row.state == .building {
-        try raisePriority(row.job)
       }
       rows[layer.key] = row
       try store.run(
@@ -171,14 +180,22 @@ private struct SubmitTransaction {
     let hasFailed = state == .failed
     // A failed layer that has rested is as good as one that nobody wanted meanwhile.
     if state == .failed, try row.flag("rested") { state = .idle }
-    return LayerRow(state: state, generation: try row.int("generation"), job: row.optionalText("job_id"), hasFailed: hasFailed)
+    return LayerRow(
+      state: state, generation: try row.int("generation"), job: row.optionalText("job_id"), hasFailed: hasFailed)
   }
 
   /// What this build attaches to is as urgent as the build.
-  private func raisePriority(_ job: String?) throws {
+  private func raisePriorities() throws {
     try store.run(
-      "UPDATE jobs SET priority = $2 WHERE id = $1 AND priority < $2 AND state IN ('waiting', 'ready', 'delayed')",
-      [.optional(job), .int(submission.priority)])
+      """
+      UPDATE jobs SET priority = $2 WHERE id IN (
+        SELECT j.id FROM jobs j WHERE j.priority < $2 AND j.state IN ('waiting', 'ready', 'delayed') AND j.id IN (
+          SELECT l.job_id FROM build_layers bl JOIN layers l ON l.scope = bl.scope AND l.key = bl.layer_key
+            WHERE bl.build_id = $1
+          UNION SELECT c.job_id FROM build_cells bc JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key
+            WHERE bc.build_id = $1)
+        ORDER BY j.id {{for update}})
+      """, [.id(submission.id), .int(submission.priority)])
   }
 
   private func startGeneration(_ key: LayerKey, _ row: LayerRow, job: String, cause: String) throws {
@@ -204,7 +221,7 @@ private struct SubmitTransaction {
     var next = key
     while let key = next {
       if rows[key]?.state != .available { return key }
-      next = submission.plan.layers.first { $0.key == key }?.parentKey
+      next = parents[key]
     }
     return nil
   }
@@ -221,10 +238,7 @@ private struct SubmitTransaction {
         """, [scope, .id(cell.key)])
       guard let row = rows.first else { throw StoreError(.statement, "cell \(cell.key) was not written") }
       let state: CellState = try row.state("state")
-      if [.waiting, .finishing, .blocked].contains(state) {
-        try raisePriority(row.optionalText("job_id"))
-        continue
-      }
+      if [.waiting, .finishing, .blocked].contains(state) { continue }
       for key in cell.path {
         try store.run(
           "INSERT INTO cell_layers (scope, cell_key, layer_key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",

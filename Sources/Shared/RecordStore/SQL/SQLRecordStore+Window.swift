@@ -4,6 +4,12 @@ package import Model
 extension SQLRecordStore {
   package func takeReady(pool: PoolName, extra: Int, publishLeaseSeconds: Double) async throws -> [JobMessage] {
     try await engine.transaction { store in
+      // Most looks find nothing; they take no lock, which would cost a write.
+      let ready = try store.run(
+        """
+        SELECT id FROM jobs WHERE pool = $1 AND state = 'ready' AND coalesce(publish_lease_until, 0) <= kiln_now() LIMIT 1
+        """, [.id(pool)])
+      if ready.isEmpty { return [] }
       try store.run(
         "INSERT INTO pools (name) VALUES ($1) ON CONFLICT (name) DO NOTHING", [.id(pool)])
       let locked = try store.run(
