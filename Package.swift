@@ -119,6 +119,15 @@ let package = Package(
         "KilnExecutor", "JobQueue", "RecordStore", "RecordStoreSQLite", "HTTPClient", "Registry", "Catalog", "Planner",
         "Model", "TestSupport", logging,
       ], fixtures: ["Fixtures"]),
+    // `make bench`: how fast it is, on real services. See docs/bench.md.
+    .executableTarget(
+      name: "kiln-bench",
+      dependencies: [
+        "Model", "Catalog", "Planner", "JobQueue", "JobQueueAMQP", "RecordStore", "RecordStorePostgres",
+        "RecordStoreSQLite", "HTTPClient", "Registry", "KilnCoordinator", "KilnExecutor", argumentParser, lifecycle,
+        logging,
+      ],
+      path: "Tests/Bench", exclude: ["amqp-loop.c"], swiftSettings: settings),
     tests(
       "FarmTests",
       ["kiln", "JobQueue", "JobQueueAMQP", "Model", "RecordStore", "TestSupport", logging]),

@@ -1,0 +1,99 @@
+import Catalog
+import Foundation
+import Model
+import Planner
+import Registry
+
+/// A generated catalog with one product: its fragments one upon the other, its matrix the versions of
+/// the first.
+struct BenchCatalog {
+  struct Fragment {
+    var name: String
+    var versions = ["1.0.0"]
+    /// `{version}` in it is the version: with equal texts, they would be one layer.
+    var text: String
+    var files: [String: Data] = [:]
+  }
+
+  var fragments: [Fragment]
+
+  /// `count` chains of `length` layers that share none, and a cell on each; no layer is in a plan of
+  /// another salt.
+  static func chains(_ count: Int, length: Int, salt: String) -> BenchCatalog {
+    let versions = (1...count).map { "1.0.\($0)" }
+    return BenchCatalog(
+      fragments: (0..<length).map { index in
+        Fragment(
+          name: "f\(index)", versions: index == 0 ? versions : ["1.0.0"],
+          text: index == 0 ? "RUN true \(salt) {version}\n" : "RUN true\n")
+      })
+  }
+
+  func plan(_ base: SampleBase) throws -> PlannedWork {
+    try Planner.plan(
+      catalog: Catalog.load(CatalogTree(files.sorted { $0.key < $1.key }.map(Self.entry))),
+      lock: Lock(
+        bases: [
+          "busybox": Lock.Base(source: SampleBase.source, tag: "latest", platforms: [base.platform: base.digest])
+        ]), request: PlanRequest(), catalogRevision: nil)
+  }
+
+  private static func entry(path: String, bytes: Data) -> CatalogTree.Entry {
+    CatalogTree.Entry(path: path, content: .file(bytes, executable: false))
+  }
+
+  private var files: [String: Data] {
+    var files: [String: Data] = [:]
+    func write(_ path: String, _ text: String) { files[path] = Data(text.utf8) }
+    let markers = fragments.map { "#--MODULE:\($0.name)--#\n#--ENDMODULE--#\n" }.joined()
+    write("catalog.yml", "name: bench\nbases:\n  busybox: {source: \(SampleBase.source), tag: latest}\n")
+    write("templates/base/1/Dockerfile.tpl", "FROM {base}\n\(markers)")
+    let chosen = fragments.map { "  \($0.name): \($0.versions[0])\n" }.joined()
+    write("manifests/bench.yml", "template: base@1\nbase: busybox\nfragments:\n\(chosen)")
+    let hasMatrix = fragments[0].versions.count > 1
+    let matrix = "matrix:\n  \(fragments[0].name): [\(fragments[0].versions.joined(separator: ", "))]\n"
+    write(
+      "products/bench.yml",
+      """
+      image: bench/image
+      version: 1.0.0
+      manifest: bench
+      tags: ["{version}\(hasMatrix ? "-{variant}" : "")"]
+      targets:
+        - platform: linux/amd64
+      \(hasMatrix ? matrix : "")tests:
+        - name: runs
+          command: ["true"]
+
+      """)
+    for fragment in fragments {
+      for version in fragment.versions {
+        let folder = "fragments/\(fragment.name)/\(version)"
+        write("\(folder)/fragment.yml", "name: \(fragment.name)\nversion: \(version)\ndescription: nothing\n")
+        write("\(folder)/Dockerfile.fragment", fragment.text.replacing("{version}", with: version))
+        for (name, bytes) in fragment.files { files["\(folder)/\(name)"] = bytes }
+      }
+    }
+    return files
+  }
+}
+
+/// The sample base image of the tests.
+struct SampleBase: Sendable {
+  /// What catalogs call it; where it really is, only `open` knows.
+  static let source = "localhost/base"
+
+  let platform: Platform
+  let digest: Digest
+  let layout: URL
+
+  static func open() async throws -> SampleBase {
+    let layout = URL(fileURLWithPath: try Address.require("KILN_TEST_BASE"), isDirectory: true)
+    let store = try OCILayoutStore(directory: layout)
+    let platforms = try await PlatformResolution.resolve("latest", in: "", of: store)
+    guard let platform = Platform("linux/amd64"), let digest = platforms[platform] else {
+      throw BenchError("the sample base image is not for linux/amd64")
+    }
+    return SampleBase(platform: platform, digest: digest, layout: layout)
+  }
+}
