@@ -52,7 +52,8 @@ struct IndexPublisher {
         // An optional cell may be missing; no tag is moved for some of the required ones alone.
         guard cell.required else { continue }
         throw Failure(
-          .infrastructure, code: "cell-unfinished", "\(image.product) \(cell.target.platform) has not passed in \(build.id)")
+          .infrastructure, code: "cell-unfinished",
+          "\(image.product) \(cell.target.platform) has not passed in \(build.id)")
       }
       let manifest = try await ImageCopy.copy(
         digest, from: coordinator.images, repository: Repositories.layers(build.scope), to: coordinator.images,
