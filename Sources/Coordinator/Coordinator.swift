@@ -39,7 +39,10 @@ package struct Coordinator: Sendable {
   /// The pool for work on `platform`, in the pools' order.
   func pool(for platform: Platform, accelerator: Accelerator?) throws -> PoolName {
     guard let pool = pools.first(where: { $0.accepts(platform, accelerator: accelerator) }) else {
-      let known = pools.map { "\($0.name) (\($0.platforms.map(\.description).joined(separator: ", ")))" }
+      let known = pools.map { pool in
+        let does = pool.platforms.map(\.description) + (pool.accelerator.map { ["only for \($0.vendor)"] } ?? [])
+        return "\(pool.name) (\(does.joined(separator: ", ")))"
+      }
       throw Failure(
         .input, code: "no-pool",
         "no pool builds \(platform)\(accelerator.map { " with a \($0.vendor) accelerator" } ?? "")",

@@ -37,14 +37,11 @@ struct DispatchLoop: Service {
 
   /// One round. Returns how long nothing is to be done unless somebody rings. What goes wrong is
   /// logged and tried again in the next round: the store still has everything.
-  private func pass(_ emptyLooks: inout [PoolName: Int]) async -> Double {
+  func pass(_ emptyLooks: inout [PoolName: Int]) async -> Double {
     do {
       _ = try await store.releaseDue()
       try await reap()
-      for pool in coordinator.pools {
-        try await dispatch(pool.name)
-        try await lookForGhosts(pool.name, &emptyLooks)
-      }
+      for pool in coordinator.pools { try await serve(pool.name, &emptyLooks) }
       let next = try await store.secondsToNextDeadline() ?? coordinator.settings.idleSeconds
       return min(max(next, 0.01), coordinator.settings.idleSeconds)
     } catch is CancellationError {
@@ -52,6 +49,16 @@ struct DispatchLoop: Service {
     } catch {
       coordinator.logger.warning("dispatch interrupted", metadata: ["error": "\(error)"])
       return 1
+    }
+  }
+
+  /// A queue that cannot be had is no reason to keep the other pools waiting.
+  private func serve(_ pool: PoolName, _ emptyLooks: inout [PoolName: Int]) async throws {
+    do {
+      try await dispatch(pool)
+      try await lookForGhosts(pool, &emptyLooks)
+    } catch let error as QueueError {
+      coordinator.logger.warning("queue not ready", metadata: ["pool": "\(pool)", "error": "\(error)"])
     }
   }
 
@@ -101,8 +108,10 @@ struct DispatchLoop: Service {
       emptyLooks[pool] = depth.ready == 0 ? (emptyLooks[pool] ?? 0) + 1 : 0
     } catch let error as QueueError {
       coordinator.logger.warning("queue not readable", metadata: ["pool": "\(pool)", "error": "\(error)"])
+      // A broker that is away still has what it was given.
+      if error.code == .unavailable { return }
       emptyLooks[pool] = (emptyLooks[pool] ?? 0) + 1
-      if error.code != .unavailable { try await coordinator.queue.prepare([pool]) }
+      try await coordinator.queue.prepare([pool])
     }
     guard emptyLooks[pool] ?? 0 >= 2 else { return }
     let revived = try await store.reviveGhosts(pool: pool, olderThanSeconds: coordinator.settings.ghostSeconds)

@@ -23,7 +23,7 @@ struct EndingLoop: Service {
     }
   }
 
-  private func pass() async -> Double {
+  func pass() async -> Double {
     do {
       try await coordinator.effects.failpoints.reach(.settleBeforeApply)
       for build in try await store.settleBuilds() {

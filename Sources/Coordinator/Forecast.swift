@@ -38,6 +38,11 @@ package struct Forecast: Sendable {
       if let gone = cell.path.first(where: { missing[$0] != nil }), let reason = missing[gone]?.reason {
         return .build(reason: reason)
       }
+      // Somebody found it gone since: the store still knows its image, the registry does not have it.
+      if let lost = cell.path.first(where: { known.layers[$0]?.state != .available }) {
+        let state = known.layers[lost]?.state ?? .absent
+        return .build(reason: "layer \(lost.short) of record \(row.recordID ?? "?") is \(state)")
+      }
       // Its record's image must be what its last layer is now.
       guard let last = cell.path.last, known.layers[last]?.image == row.image else {
         return .build(reason: "its layers were built again since record \(row.recordID ?? "?")")

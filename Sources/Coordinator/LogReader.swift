@@ -29,7 +29,8 @@ package struct LogReader: Sendable {
         sequence = chunk.sequence
       }
       if !page.chunks.isEmpty { continue }
-      if !follow || page.isFinal { return }
+      if !follow { return }
+      // Also when the job is over: a whole attempt may have gone by since the last look.
       if page.isClosed, attempt == nil {
         let latest = try await store.evidence(job, attempt: nil, afterSequence: -1, limit: 1)
         if latest.attempt != current {
@@ -37,9 +38,8 @@ package struct LogReader: Sendable {
           (current, sequence) = (latest.attempt, -1)
           continue
         }
-      } else if page.isClosed {
-        return
       }
+      if page.isFinal || page.isClosed && attempt != nil { return }
       follow = try await pause()
     }
   }

@@ -43,10 +43,11 @@ extension Coordinator {
     for cell in plan.cells {
       cellPools[cell.key] = try pool(for: cell.target.platform, accelerator: cell.target.accelerator)
     }
+    let repository = Repositories.layers(request.scope)
+    // First, for what a base lost would count against the layer on it.
+    try await bringBases(plan, to: repository)
     let forecast = try await forecast(plan, scope: request.scope)
     try await effects.failpoints.reach(.submitBeforeContexts)
-    let repository = Repositories.layers(request.scope)
-    try await bringBases(plan, to: repository)
     for key in forecast.layersToBuild {
       guard let context = plan.layers.first(where: { $0.key == key })?.context,
         let bytes = work.contexts[context.digest]
@@ -70,11 +71,20 @@ extension Coordinator {
     var bases: Set<BaseImage> = []
     for layer in plan.layers { if case .base(let base) = layer.parent { bases.insert(base) } }
     for base in bases.sorted(by: { $0.digest < $1.digest }) {
-      if try await images.manifest(.digest(base.digest), in: repository) != nil { continue }
+      if try await isWhole(base.digest, in: repository) { continue }
       let (source, from) = try await openSource(base.source)
       _ = try await ImageCopy.copy(
         base.digest, from: source, repository: from, to: images, repository: repository,
         tag: "base-\(base.digest.hex)")
     }
+  }
+
+  /// Whether an image is there with all that it names.
+  private func isWhole(_ image: Digest, in repository: String) async throws -> Bool {
+    guard let manifest = try await images.manifest(.digest(image), in: repository) else { return false }
+    for blob in try ImageManifest(manifest).allBlobs {
+      guard try await images.blobSize(blob.digest, in: repository) != nil else { return false }
+    }
+    return true
   }
 }

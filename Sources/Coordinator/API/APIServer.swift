@@ -7,6 +7,7 @@ import Model
 import NIOCore
 import Planner
 package import RecordStore
+import ServiceLifecycle
 
 /// The coordinator's HTTP API under `/api/v1`. It is a remote build service: nothing but `/healthz`
 /// answers without a token.
@@ -70,7 +71,7 @@ package struct APIServer: Sendable {
     let (accepted, forecast) = try await coordinator.submit(
       work,
       Coordinator.Request(
-        principal: context.principal, idempotencyKey: key, priority: query.get("priority", as: Int.self) ?? 0,
+        principal: context.principal, idempotencyKey: key, priority: try number("priority", query) ?? 0,
         retryFailed: query.get("retryFailed") == "true"))
     coordinator.logger.info(
       "build accepted", metadata: ["build": "\(accepted.id)", "principal": "\(context.principal)"])
@@ -102,8 +103,8 @@ package struct APIServer: Sendable {
   @Sendable private func build(_ request: Request, _ context: APIContext) async throws -> JSONReply {
     let id = BuildID(text: try context.parameters.require("id"))
     let query = request.uri.queryParameters
-    let seconds = min(max(query.get("seconds", as: Double.self) ?? 0, 0), 60)
-    let seen = query.get("unless")
+    let seconds: Double = try min(max(number("seconds", query) ?? 0, 0), 60)
+    let seen = query.get("unless")?.trimmingCharacters(in: ["\""])
     let until = coordinator.effects.time.monotonicSeconds() + seconds
     let bell = Bell()
     let ticket = evidenceBells.add(bell, topic: "work")
@@ -114,9 +115,18 @@ package struct APIServer: Sendable {
       }
       let reply = try JSONReply(detail)
       let left = until - coordinator.effects.time.monotonicSeconds()
-      guard reply.tag == seen, left > 0, !detail.summary.state.isSettled else { return reply }
-      await bell.wait(seconds: left, time: coordinator.effects.time)
+      guard reply.tag == seen, left > 0, !detail.summary.state.isSettled, !Task.isShuttingDownGracefully,
+        !Task.isCancelled
+      else { return reply }
+      // Hints may be lost.
+      await wait(for: bell, seconds: min(left, coordinator.settings.idleSeconds))
     }
+  }
+
+  /// Not longer than the server lives: who waits must not keep it from its end.
+  private func wait(for bell: Bell, seconds: Double) async {
+    let time = coordinator.effects.time
+    await cancelWhenGracefulShutdown { await bell.wait(seconds: seconds, time: time) }
   }
 
   // MARK: Jobs
@@ -134,10 +144,8 @@ package struct APIServer: Sendable {
     guard try await coordinator.store.job(id) != nil else { throw Problem(.notFound, "there is no job \(id)") }
     let query = request.uri.queryParameters
     let reader = LogReader(
-      store: coordinator.store, job: id, attempt: query.get("attempt", as: Int.self),
-      follow: query.get("follow") == "true")
+      store: coordinator.store, job: id, attempt: try number("attempt", query), follow: query.get("follow") == "true")
     let bells = evidenceBells
-    let time = coordinator.effects.time
     return Response(
       status: .ok, headers: [.contentType: "text/plain; charset=utf-8"],
       body: ResponseBody { writer in
@@ -147,8 +155,8 @@ package struct APIServer: Sendable {
         try await reader.read { bytes in
           try await writer.write(ByteBuffer(bytes: bytes))
         } pause: {
-          await bell.wait(seconds: 5, time: time)
-          return true
+          await wait(for: bell, seconds: coordinator.settings.idleSeconds)
+          return !Task.isShuttingDownGracefully && !Task.isCancelled
         }
         try await writer.finish(nil)
       })
@@ -168,9 +176,16 @@ package struct APIServer: Sendable {
 
   private func page(_ request: Request) throws -> (limit: Int, cursor: String?) {
     let query = request.uri.queryParameters
-    let limit = query.get("limit", as: Int.self) ?? 50
+    let limit = try number("limit", query) ?? 50
     guard (1...500).contains(limit) else { throw Problem(.badRequest, "limit must be from 1 to 500") }
     return (limit, query.get("cursor"))
+  }
+
+  /// Nil where the query does not say it; what is no number is refused.
+  private func number<Value: LosslessStringConvertible>(_ name: String, _ query: Parameters) throws -> Value? {
+    guard let text = query.get(name) else { return nil }
+    guard let value = Value(text) else { throw Problem(.badRequest, "\(name) '\(text)' is not a number") }
+    return value
   }
 }
 

@@ -10,7 +10,7 @@ package struct TokenTable: Sendable {
   /// One `NAME TOKEN` a line; `#` begins a comment. Throws on a line it cannot use, and if there is none.
   package init(text: String) throws {
     var principals: [Digest: Principal] = [:]
-    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+    for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
       let words = line.split(whereSeparator: \.isWhitespace).map(String.init)
       if words.isEmpty || words[0].hasPrefix("#") { continue }
       guard words.count == 2, Name.isValid(words[0]), words[1].utf8.count >= 16 else {
