@@ -110,8 +110,8 @@ let package = Package(
     tests(
       "CoordinatorTests",
       [
-        "KilnCoordinator", "JobQueue", "RecordStore", "RecordStoreSQLite", "HTTPClient", "Registry", "Catalog", "Planner",
-        "Model", "TestSupport", hummingbird, lifecycle, logging,
+        "KilnCoordinator", "JobQueue", "RecordStore", "RecordStoreSQLite", "HTTPClient", "Registry", "Catalog",
+        "Planner", "Model", "TestSupport", hummingbird, lifecycle, logging,
       ]),
     tests(
       "ExecutorTests",

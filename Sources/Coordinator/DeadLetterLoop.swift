@@ -40,6 +40,9 @@ struct DeadLetterLoop: Service {
     }
     try await coordinator.effects.failpoints.reach(.deadLetterBeforeStore)
     try await coordinator.store.storeDeadLetter(delivery.body, pool: pool, identifier: identifier)
+    if let message = try? JobMessage(body: delivery.body), try await coordinator.store.reviveOverDelivered(message) {
+      coordinator.logger.warning("delivered too often, ready again", metadata: ["job": "\(message.job)"])
+    }
     try await coordinator.effects.failpoints.reach(.deadLetterBeforeAcknowledge)
     try await slot.acknowledge(delivery)
   }

@@ -29,12 +29,13 @@ struct IndexPublisher {
   private func publish(_ build: BuildToPublish, _ published: inout [PublishedIndex]) async throws {
     var superseded = false
     for image in build.images {
-      let index = try await putIndex(image, build)
+      // Of optional cells alone, none of which passed.
+      guard let index = try await putIndex(image, build) else { continue }
       for tag in image.tags {
         let row = try await coordinator.store.claimTag(
           repository: image.repository, tag: tag, sequence: build.sequence, digest: index.digest)
         superseded = superseded || row.sequence > build.sequence
-        try await settle(tag, in: image.repository)
+        try await settle(tag, in: image.repository, build)
       }
       published.append(PublishedIndex(repository: image.repository, tags: image.tags, digest: index.digest))
     }
@@ -45,7 +46,7 @@ struct IndexPublisher {
   }
 
   /// Children first, each tagged by its cell, for registries collect what is untagged.
-  private func putIndex(_ image: PlannedImage, _ build: BuildToPublish) async throws -> Manifest {
+  private func putIndex(_ image: PlannedImage, _ build: BuildToPublish) async throws -> Manifest? {
     var children: [IndexChild] = []
     for cell in image.cells {
       guard let digest = build.cellImages[cell.key] else {
@@ -60,6 +61,7 @@ struct IndexPublisher {
         repository: image.repository, tag: "cell-\(cell.key)")
       children.append(IndexChild(platform: cell.target.platform, manifest: manifest))
     }
+    if children.isEmpty { return nil }
     let index = try ImageIndex.assemble(children)
     try await coordinator.effects.failpoints.reach(.indexBeforePut)
     try await coordinator.images.put(index, in: image.repository, tag: nil)
@@ -68,11 +70,13 @@ struct IndexPublisher {
   }
 
   /// Puts what the row says, until the registry says the same and the row has not moved meanwhile.
-  private func settle(_ tag: String, in repository: String) async throws {
+  private func settle(_ tag: String, in repository: String, _ build: BuildToPublish) async throws {
     while let row = try await coordinator.store.tag(repository: repository, tag: tag) {
       let current = try await coordinator.images.manifest(.tag(tag), in: repository)
       if current?.digest != row.digest {
         guard let index = try await coordinator.images.manifest(.digest(row.digest), in: repository) else {
+          // The newer build's own publisher sees to its index.
+          if row.sequence > build.sequence { return }
           throw Failure(
             .infrastructure, code: "index-gone", "\(repository)@\(row.digest) is gone before \(tag) could point to it")
         }

@@ -127,9 +127,10 @@ import Testing
     arguments: [
       ([.passed], [], .requiredCellsGood),
       ([.passed, .reused], [], .requiredCellsGood),
-      // Tags do not wait for what they do not need.
-      ([.passed], [.waiting], .requiredCellsGood),
+      // An index is put together once: it waits for what it may hold.
+      ([.passed], [.waiting], nil),
       ([.passed], [.failed], .requiredCellsGood),
+      ([], [.failed, .passed], .requiredCellsGood),
       ([.passed, .finishing], [], nil),
       // A failure is told when everything else has ended.
       ([.failed, .waiting], [], nil),
@@ -137,7 +138,7 @@ import Testing
       ([.failed, .passed], [], .settledWithFailure),
       ([.blocked, .passed], [.passed], .settledWithFailure),
       ([.cancelled], [], .settledWithFailure),
-      ([], [.failed], .requiredCellsGood),
+      ([], [.failed], .settledWithFailure),
     ] as [([CellState], [CellState], BuildEvent?)])
   func verdict(_ required: [CellState], _ optional: [CellState], _ event: BuildEvent?) {
     #expect(BuildState.verdict(required: required, optional: optional) == event)

@@ -208,6 +208,22 @@ extension RecordStoreConformance {
       let late = try await fixture.store.heartbeat(claim.fence, leaseSeconds: 600)
       #expect(late == .stale)
     },
+    RecordStoreConformance("what the broker gave up is ready again, once, and only by its own message") { fixture in
+      let store = fixture.store
+      try await fixture.submit("b1", [["a"]])
+      let message = try #require(try await fixture.ready().first)
+      let early = try await store.reviveOverDelivered(message)
+      #expect(!early, "it is not queued yet")
+      try await store.markQueued([message])
+      let other = try await store.reviveOverDelivered(JobMessage(job: message.job, dispatch: message.dispatch + 1))
+      #expect(!other)
+      let revived = try await store.reviveOverDelivered(message)
+      #expect(revived)
+      let again = try await store.reviveOverDelivered(message)
+      #expect(!again)
+      let next = try #require(try await fixture.ready().first)
+      #expect(next == JobMessage(job: message.job, dispatch: message.dispatch + 1))
+    },
     RecordStoreConformance("a lease that is out is found and ended, unless it was extended") { fixture in
       let store = fixture.store
       try await fixture.submit("b1", [["a"]])

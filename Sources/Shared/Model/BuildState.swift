@@ -14,8 +14,9 @@ package enum BuildState: String, Sendable, Codable, CaseIterable {
 package enum BuildEvent: String, Sendable, CaseIterable {
   case planned
   case badInput
+  /// Every cell is settled, the required ones are good, and there is a good one.
   case requiredCellsGood
-  /// Every cell is settled and a required one is not good.
+  /// Every cell is settled, and a required one is not good, or none is.
   case settledWithFailure
   case tagsAgree
   /// A build with a higher sequence holds the tags.
@@ -63,10 +64,9 @@ extension BuildState {
 
   /// What a running build's cells amount to. `required` and `optional` are the cells' states.
   package static func verdict(required: [CellState], optional: [CellState]) -> BuildEvent? {
-    guard (required + optional).allSatisfy(\.isSettled) else {
-      // Tags move as soon as what they need is there; optional cells finish after.
-      return required.allSatisfy(\.isGood) ? .requiredCellsGood : nil
-    }
-    return required.allSatisfy(\.isGood) ? .requiredCellsGood : .settledWithFailure
+    // Tags move once, to an index of all that passed: they wait for optional cells too.
+    guard (required + optional).allSatisfy(\.isSettled) else { return nil }
+    let isGood = required.allSatisfy(\.isGood) && (required + optional).contains(where: \.isGood)
+    return isGood ? .requiredCellsGood : .settledWithFailure
   }
 }

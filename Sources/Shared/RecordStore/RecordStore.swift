@@ -29,6 +29,9 @@ package protocol RecordStore: AttemptStore {
   func publishFailed(_ messages: [JobMessage], pool: PoolName, reason: String, retrySeconds: Double) async throws
   /// Makes ready again what was queued more than `olderThanSeconds` ago. Returns how many.
   func reviveGhosts(pool: PoolName, olderThanSeconds: Double) async throws -> Int
+  /// The broker gave up a message after too many deliveries: its job, where that message is still the
+  /// one it waits in the queue by, is ready again. False if nothing waits by it.
+  func reviveOverDelivered(_ message: JobMessage) async throws -> Bool
   /// How many jobs the store believes to be in the pool's queue.
   func queuedCount(pool: PoolName) async throws -> Int
 
@@ -40,14 +43,14 @@ package protocol RecordStore: AttemptStore {
   func expire(_ lease: ExpiredLease, failure: Failure, decision: RetryPolicy.Decision) async throws -> Bool
   /// Delayed jobs whose time has come become ready. Returns how many.
   func releaseDue() async throws -> Int
-  /// Seconds until the next lease, delay or publish lease ends; nil if there is none.
+  /// Seconds until the next lease or delay ends; nil if there is none.
   func secondsToNextDeadline() async throws -> Double?
   /// For an embedded store's start: nobody owns what was running or queued.
   func reviveOwnerless() async throws -> Int
 
   // Ending builds
 
-  /// Running builds that are decided, moved on: to publishing, or failed. Returns them.
+  /// Running builds whose every cell is settled, moved on: to publishing, or failed. Returns them.
   func settleBuilds() async throws -> [BuildID]
   /// One build to publish, leased.
   func takePublishing(leaseSeconds: Double) async throws -> BuildToPublish?

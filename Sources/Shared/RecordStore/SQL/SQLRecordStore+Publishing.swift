@@ -2,12 +2,13 @@ package import Model
 
 extension SQLRecordStore {
   package func settleBuilds() async throws -> [BuildID] {
-    try await engine.transaction { store in
+    let settled = try await engine.transaction { store in
       let good = "coalesce(bc.state, '') IN ('passed', 'reused')"
       let rows = try store.run(
         """
         SELECT b.id AS id,
           sum(CASE WHEN bc.required = 1 AND NOT \(good) THEN 1 ELSE 0 END) AS required_open,
+          sum(CASE WHEN \(good) THEN 1 ELSE 0 END) AS good,
           sum(CASE WHEN NOT \(good) AND c.state NOT IN ('failed', 'blocked', 'cancelled') THEN 1 ELSE 0 END) AS unsettled,
           sum(CASE WHEN NOT \(good) AND c.state = 'blocked' THEN 1 ELSE 0 END) AS blocked,
           sum(CASE WHEN NOT \(good) AND c.state = 'failed' THEN 1 ELSE 0 END) AS failed
@@ -17,14 +18,9 @@ extension SQLRecordStore {
         """)
       var settled: [BuildID] = []
       for row in rows {
-        let event: BuildEvent
-        if try row.int("required_open") == 0 {
-          event = .requiredCellsGood
-        } else if try row.int("unsettled") == 0 {
-          event = .settledWithFailure
-        } else {
-          continue
-        }
+        guard try row.int("unsettled") == 0 else { continue }
+        let isGood = try row.int("required_open") == 0 && row.int("good") > 0
+        let event: BuildEvent = isGood ? .requiredCellsGood : .settledWithFailure
         guard let next = BuildState.running.after(event)?.state else { continue }
         let problem =
           event == .settledWithFailure
@@ -36,13 +32,15 @@ extension SQLRecordStore {
           """, [.text(try row.text("id")), .text(next.rawValue), .optional(problem), .flag(next.isSettled)])
         guard !changed.isEmpty else { continue }
         settled.append(BuildID(text: try row.text("id")))
-        if next == .failed { try Self.keepCellStates(of: try row.text("id"), store) }
+        try Self.keepCellStates(of: try row.text("id"), store)
       }
       return settled
     }
+    if !settled.isEmpty { await engine.notify("work") }
+    return settled
   }
 
-  /// What a failed build's cells came to stays with it, whoever tries them again.
+  /// What a build's cells came to stays with it, whoever tries them again.
   private static func keepCellStates(of build: String, _ store: any SQLTransaction) throws {
     try store.run(
       """
@@ -131,8 +129,17 @@ extension SQLRecordStore {
           SELECT o.id FROM outbox o WHERE o.due_at <= kiln_now() ORDER BY o.id LIMIT $1 {{for update}} {{skip locked}})
         RETURNING id AS id, kind AS kind, payload AS payload
         """, [.int(limit), .milliseconds(leaseSeconds)]
-      ).map { row in
-        OutboxEffect(id: try row.integer("id"), kind: try Self.effect(try row.text("kind"), try row.text("payload")))
+      ).compactMap { row in
+        let id = try row.integer("id")
+        do {
+          return OutboxEffect(id: id, kind: try Self.effect(try row.text("kind"), try row.text("payload")))
+        } catch let error as StoreError {
+          // It stays, for a Kiln that knows it; those behind it go on.
+          try store.run(
+            "UPDATE outbox SET failures = failures + 1, problem = $2 WHERE id = $1",
+            [.integer(id), .text(error.message)])
+          return nil
+        }
       }.sorted { $0.id < $1.id }
     }
   }

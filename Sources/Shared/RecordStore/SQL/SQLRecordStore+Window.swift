@@ -93,6 +93,19 @@ extension SQLRecordStore {
     }
   }
 
+  package func reviveOverDelivered(_ message: JobMessage) async throws -> Bool {
+    let revived = try await engine.transaction { store in
+      try store.run(
+        """
+        UPDATE jobs SET state = \(Procedure.state(.queued, .ghost)), queued_at = NULL
+        WHERE id = $1 AND dispatch = $2 AND state IN \(Procedure.states(.ghost)) RETURNING id AS id
+        """, [.id(message.job), .int(message.dispatch)]
+      ).count == 1
+    }
+    if revived { await engine.notify("work") }
+    return revived
+  }
+
   package func queuedCount(pool: PoolName) async throws -> Int {
     try await engine.transaction { store in
       try store.run("SELECT count(*) AS n FROM jobs WHERE pool = $1 AND state = 'queued'", [.id(pool)]).first?.int("n")
@@ -137,10 +150,8 @@ extension SQLRecordStore {
         SELECT min(at) - kiln_now() AS milliseconds FROM (
           SELECT min(lease_until) AS at FROM jobs WHERE state = 'running'
           UNION ALL SELECT min(due_at) FROM jobs WHERE state = 'delayed'
-          UNION ALL SELECT min(publish_lease_until) FROM jobs WHERE state = 'ready'
-          UNION ALL SELECT min(retry_at) FROM pools WHERE retry_at > kiln_now()
-          UNION ALL SELECT min(due_at) FROM outbox
-          UNION ALL SELECT min(coalesce(publish_lease_until, 0)) FROM builds WHERE state = 'publishing') deadlines
+          UNION ALL SELECT min(publish_lease_until) FROM jobs WHERE state = 'ready' AND publish_lease_until > kiln_now()
+          UNION ALL SELECT min(retry_at) FROM pools WHERE retry_at > kiln_now()) deadlines
         """)
       return rows.first?.optionalInteger("milliseconds").map { max(0, Double($0) / 1000) }
     }

@@ -1,0 +1,61 @@
+import JobQueue
+import Model
+import RecordStore
+import RecordStoreSQLite
+import Registry
+import Testing
+
+@testable import KilnCoordinator
+
+@Suite struct OptionalCellTests {
+  @Test(arguments: [true, false])
+  func aBuildOfOptionalCellsAloneEnds(_ passes: Bool) async throws {
+    try await Bench.with { bench in
+      try await bench.queue.prepare([Bench.pool])
+      var catalog = bench.catalog
+      catalog.setTargets((Bench.amd64, required: false))
+      let build = try await bench.submit(catalog)
+      try await bench.finish(build, worker: Worker(bench, failing: passes ? [] : [Bench.amd64]))
+      #expect(try await bench.build(build).summary.state == (passes ? .passed : .failed))
+    }
+  }
+
+  @Test func anOptionalCellThatTakesLongerIsInTheIndex() async throws {
+    try await Bench.with { bench in
+      try await bench.queue.prepare([Bench.pool])
+      var catalog = bench.catalog
+      catalog.setTargets((Bench.amd64, required: true), (Bench.arm64, required: false))
+      let build = try await bench.submit(catalog)
+      let worker = Worker(bench)
+      while let open = try await bench.build(build).jobs.first(where: {
+        $0.state == .ready && $0.title.hasSuffix(Bench.amd64)
+      }) {
+        try await worker.finish(try #require(try await worker.claim(open.id)))
+      }
+      try await bench.end()
+      try await bench.finish(build, worker: worker)
+      let index = try #require(try await bench.images.manifest(.tag("1.0.0"), in: "fixture/hello"))
+      #expect(try ImageIndex.children(index).count == 2)
+    }
+  }
+
+  @Test func aBuildThatFailedIsAnnounced() async throws {
+    try await Bench.with { bench in
+      try await bench.queue.prepare([Bench.pool])
+      let build = try await bench.submit()
+      let worker = Worker(bench, failing: [Bench.arm64])
+      while try await bench.build(build).cells.contains(where: { ![.passed, .failed].contains($0.state) }) {
+        try await bench.dispatch()
+        try await worker.drain()
+      }
+      var topics = try await bench.store.notifications().makeAsyncIterator()
+      #expect(try await topics.next() == "")
+      let ended = Task {
+        try await bench.end()
+        await bench.store.engine.notify("end of test")
+      }
+      #expect(try await topics.next() == "work")
+      try await ended.value
+    }
+  }
+}
