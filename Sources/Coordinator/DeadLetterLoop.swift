@@ -40,7 +40,10 @@ struct DeadLetterLoop: Service {
     }
     try await coordinator.effects.failpoints.reach(.deadLetterBeforeStore)
     try await coordinator.store.storeDeadLetter(delivery.body, pool: pool, identifier: identifier)
-    if let message = try? JobMessage(body: delivery.body), try await coordinator.store.reviveOverDelivered(message) {
+    if let message = try? JobMessage(body: delivery.body),
+      try await coordinator.store.reviveOverDelivered(
+        message, afterSeconds: coordinator.settings.publishRetrySeconds)
+    {
       coordinator.logger.warning("delivered too often, ready again", metadata: ["job": "\(message.job)"])
     }
     try await coordinator.effects.failpoints.reach(.deadLetterBeforeAcknowledge)

@@ -64,7 +64,8 @@ struct EndingLoop: Service {
 
   private func perform(_ kind: OutboxEffect.Kind) async throws {
     switch kind {
-    case .tagLayer(let repository, let tag, let image):
+    case .tagLayer(let scope, let tag, let image):
+      let repository = Repositories.layers(scope)
       // An image that is gone already has nothing to tag; its next generation will be tagged.
       guard let manifest = try await coordinator.images.manifest(.digest(image), in: repository) else { return }
       try await coordinator.images.put(manifest, in: repository, tag: tag)

@@ -13,7 +13,9 @@ struct AttemptRunner {
 
   private var time: any TimeSource { executor.effects.time }
 
-  func run(_ job: JobID) async throws {
+  /// The class of the failure, if the attempt failed.
+  @discardableResult
+  func run(_ job: JobID) async throws -> FailureClass? {
     try await executor.effects.failpoints.reach(.attemptBeforeClaim)
     let nonce = executor.effects.identifier()
     let sent = time.monotonicSeconds()
@@ -25,19 +27,23 @@ struct AttemptRunner {
     switch outcome {
     case .refused(let reason):
       executor.logger.debug("delivery dropped", metadata: ["job": "\(job)", "reason": "\(reason)"])
+      return nil
     case .granted(let claim):
-      try await work(claim, leaseFrom: sent)
+      return try await work(claim, leaseFrom: sent)
     }
   }
 
-  private func work(_ claim: Claim, leaseFrom: Double) async throws {
+  private func work(_ claim: Claim, leaseFrom: Double) async throws -> FailureClass? {
     let log = logger(claim)
     log.info("attempt started", metadata: ["title": "\(claim.spec.title)"])
     let evidence = EvidenceWriter(executor: executor, fence: claim.fence)
     let lease = LeaseKeeper(executor: executor, fence: claim.fence, validFrom: leaseFrom)
     let end = await withTaskGroup(of: AttemptEnd?.self) { group in
-      group.addTask { await Self.end { try await JobWork(executor: executor, claim: claim, evidence: evidence).run() } }
-      group.addTask { await lease.keep() }
+      group.addTask {
+        await Self.end(claim) { try await JobWork(executor: executor, claim: claim, evidence: evidence).run() }
+      }
+      group.addTask { await lease.renew() }
+      group.addTask { await lease.expire() }
       group.addTask { await evidence.flushForever() }
       // The work's end or the lease's, whichever comes first; the flusher has none.
       var end: AttemptEnd?
@@ -48,16 +54,23 @@ struct AttemptRunner {
     }
     await evidence.finish()
     try await write(end, claim, log)
+    if case .failed(let failure, _) = end { return failure.failureClass } else { return nil }
   }
 
   /// What work came to, as a value.
-  private static func end(_ body: () async throws -> AttemptEnd) async -> AttemptEnd {
+  private static func end(_ claim: Claim, _ body: () async throws -> AttemptEnd) async -> AttemptEnd {
     do {
       return try await body()
     } catch is CancellationError {
       return .cancelled
     } catch let failure as Failure {
-      return failure.code == "parent-lost" ? .parentLost(failure) : .failed(failure, record: nil)
+      guard failure.code == "parent-lost" else { return .failed(failure, record: nil) }
+      if let generation = claim.parentGeneration { return .parentLost(failure, generation: generation) }
+      // It stands on a base, which no layer's job can bring back.
+      return .failed(
+        Failure(
+          .infrastructure, code: "base-gone", failure.message, hint: "the next submission brings the base again"),
+        record: nil)
     } catch let error as StaleFence {
       return .leaseLost("\(error)")
     } catch {
@@ -77,9 +90,9 @@ struct AttemptRunner {
       case .cell(let record):
         try await persist { try await store.completeCell(record, fence: fence) }
         log.info("cell passed", metadata: ["image": "\(record.image)"])
-      case .parentLost(let failure):
+      case .parentLost(let failure, let generation):
         log.warning("parent lost", metadata: ["error": "\(failure)"])
-        try await persist { try await store.parentLost(fence) }
+        try await persist { try await store.parentLost(fence, generation: generation) }
       case .failed(let failure, let record):
         let decision = executor.pool.retries.decide(
           failure.failureClass, attempt: claim.failures + 1, fraction: executor.effects.random.fraction())
@@ -123,7 +136,7 @@ struct AttemptRunner {
 enum AttemptEnd: Sendable {
   case layer(LayerResult)
   case cell(CompatibilityRecord)
-  case parentLost(Failure)
+  case parentLost(Failure, generation: Int)
   case failed(Failure, record: CompatibilityRecord?)
   /// The executor stops.
   case cancelled

@@ -1,5 +1,6 @@
 package import Foundation
 package import Model
+package import Registry
 
 /// The docker client, with a configuration of its own and an environment that names every variable.
 ///
@@ -10,9 +11,10 @@ package struct DockerClient: Sendable {
   package let environment: [String: String]
   package let time: any TimeSource
 
-  /// Writes a fresh client configuration into `configurationFolder`, which is emptied first.
+  /// Writes a fresh client configuration into `configurationFolder`, which is emptied first. `login` is
+  /// added to the user's own.
   package init(
-    builder: Pool.Builder, configurationFolder: URL, executable: String = "docker",
+    builder: Pool.Builder, configurationFolder: URL, login: RegistryLogin? = nil, executable: String = "docker",
     inherited: [String: String] = ProcessInfo.processInfo.environment, time: any TimeSource
   ) throws {
     let home = inherited["HOME"] ?? NSHomeDirectory()
@@ -20,7 +22,7 @@ package struct DockerClient: Sendable {
       inherited["DOCKER_CONFIG"].map(URL.init(fileURLWithPath:))
       ?? URL(fileURLWithPath: home).appendingPathComponent(".docker")
     let user = Self.configuration(in: userFolder)
-    try Self.write(Self.credentials(of: user), from: userFolder, to: configurationFolder)
+    try Self.write(Self.credentials(of: user, and: login), from: userFolder, to: configurationFolder)
 
     var environment = ["DOCKER_CONFIG": configurationFolder.path, "HOME": home, "LC_ALL": "C"]
     environment["PATH"] = inherited["PATH"]
@@ -84,8 +86,14 @@ package struct DockerClient: Sendable {
     return (try? JSONSerialization.jsonObject(with: bytes)) as? [String: Any] ?? [:]
   }
 
-  private static func credentials(of user: [String: Any]) -> [String: Any] {
-    user.filter { ["auths", "credHelpers", "credsStore"].contains($0.key) }
+  private static func credentials(of user: [String: Any], and login: RegistryLogin?) -> [String: Any] {
+    var credentials = user.filter { ["auths", "credHelpers", "credsStore"].contains($0.key) }
+    if let login {
+      var known = credentials["auths"] as? [String: Any] ?? [:]
+      known[login.host] = ["auth": login.credentials.encoded]
+      credentials["auths"] = known
+    }
+    return credentials
   }
 
   private static func write(_ configuration: [String: Any], from userFolder: URL, to folder: URL) throws {

@@ -29,7 +29,8 @@ actor EvidenceWriter: BuildReport {
     total += bytes.count
     tail.append(contentsOf: bytes)
     if tail.count > 16_384 { tail.removeFirst(tail.count - 8192) }
-    if pending.count + bytes.count > Self.maxPendingBytes || total > Self.maxLogBytes {
+    let waiting = pending.count + chunks.reduce(0) { $0 + $1.bytes.count }
+    if waiting + bytes.count > Self.maxPendingBytes || total > Self.maxLogBytes {
       omitted += bytes.count
     } else {
       pending.append(contentsOf: bytes)
@@ -47,27 +48,30 @@ actor EvidenceWriter: BuildReport {
     return nil
   }
 
-  /// What remains, the steps' timings last.
+  /// Behind what was printed before.
+  func add(_ results: [TestResult]) {
+    if let bytes = try? JSONEncoder().encode(results) { queue(.tests, Array(bytes)) }
+  }
+
+  /// What remains, the steps' timings last. Nobody else writes any more.
   func finish() async {
     if omitted > 0 { pending.append(contentsOf: Array("[\(omitted) bytes of log left out]\n".utf8)) }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys]
+    if !steps.isEmpty, let bytes = try? encoder.encode(steps) { queue(.steps, Array(bytes)) }
     do {
       try await flush()
-      if !steps.isEmpty {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
-        try await write(.steps, Array(try encoder.encode(steps)))
-      }
     } catch {
       // The attempt's outcome matters more than the end of its log.
       executor.logger.warning("evidence lost", metadata: ["job": "\(fence.job)", "error": "\(error)"])
     }
   }
 
-  func add(_ results: [TestResult]) async throws {
-    try await flush()
-    try await write(.tests, Array(try JSONEncoder().encode(results)))
-  }
+  // MARK: Writing
 
+  /// Numbered, in order; the first may be on its way. What was numbered never changes: when an answer is
+  /// lost, the same number is sent again with the same bytes.
+  private var chunks: [EvidenceChunk] = []
   private var isFlushing = false
 
   private func flush() async throws {
@@ -75,17 +79,28 @@ actor EvidenceWriter: BuildReport {
     guard !isFlushing else { return }
     isFlushing = true
     defer { isFlushing = false }
-    while !pending.isEmpty {
-      let chunk = Array(pending.prefix(EvidenceChunk.maxBytes))
-      try await write(.log, chunk)
-      pending.removeFirst(chunk.count)
+    while true {
+      if chunks.isEmpty { queuePending() }
+      guard let next = chunks.first else { return }
+      try await executor.store.append(next, fence: fence)
+      chunks.removeFirst()
     }
   }
 
-  private func write(_ stream: EvidenceChunk.Stream, _ bytes: [UInt8]) async throws {
+  private func queue(_ stream: EvidenceChunk.Stream, _ bytes: [UInt8]) {
+    queuePending()
+    number(stream, bytes)
+  }
+
+  private func queuePending() {
+    number(.log, pending)
+    pending = []
+  }
+
+  private func number(_ stream: EvidenceChunk.Stream, _ bytes: [UInt8]) {
     for start in stride(from: 0, to: bytes.count, by: EvidenceChunk.maxBytes) {
       let piece = Array(bytes[start..<min(start + EvidenceChunk.maxBytes, bytes.count)])
-      try await executor.store.append(EvidenceChunk(stream: stream, sequence: sequence, bytes: piece), fence: fence)
+      chunks.append(EvidenceChunk(stream: stream, sequence: sequence, bytes: piece))
       sequence += 1
     }
   }

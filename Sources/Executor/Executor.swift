@@ -17,6 +17,9 @@ package struct Executor: Sendable {
   package var tester: any CellTester
   /// Attempts' folders are made and removed in here.
   package var workFolder: URL
+  /// Held as long as the executor is there.
+  package var lock: FileLock?
+  package var watch: HostWatch
   /// Files with secrets' values, by id.
   package var secretFiles: [String: URL]
   package var effects: Effects
@@ -26,7 +29,8 @@ package struct Executor: Sendable {
   package init(
     name: ExecutorName, pool: Pool, host: HostFacts, store: any AttemptStore, queue: any JobQueue,
     images: any ImageStore, builder: any LayerBuilder, tester: any CellTester, workFolder: URL,
-    secretFiles: [String: URL] = [:], effects: Effects, logger: Logger, settings: ExecutorSettings = ExecutorSettings()
+    lock: FileLock? = nil, watch: HostWatch = .none, secretFiles: [String: URL] = [:], effects: Effects, logger: Logger,
+    settings: ExecutorSettings = ExecutorSettings()
   ) {
     self.name = name
     self.pool = pool
@@ -37,6 +41,8 @@ package struct Executor: Sendable {
     self.builder = builder
     self.tester = tester
     self.workFolder = workFolder
+    self.lock = lock
+    self.watch = watch
     self.secretFiles = secretFiles
     self.effects = effects
     self.logger = logger
@@ -55,6 +61,8 @@ package struct ExecutorSettings: Sendable {
   package var announceSeconds: Double = 20
   /// Between tries while the store or the queue is out of reach.
   package var retrySeconds: Double = 1
+  /// Between looks at a host that is not fit for work.
+  package var unfitSeconds: Double = 10
 
   package init() {}
 }

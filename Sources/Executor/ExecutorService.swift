@@ -41,14 +41,22 @@ package struct ExecutorService: Service {
     }
   }
 
-  /// One slot: takes a delivery, sees the job through, acknowledges; never two at once.
+  /// One slot: takes a delivery, sees the job through, acknowledges; never two at once. While the host
+  /// is not fit for work, the slot is closed: what waits is for others.
   private func serve() async throws {
+    var hasFailed = false
     while !Task.isCancelled {
+      if let problem = await executor.watch.problem(afterFailure: hasFailed) {
+        executor.logger.error("this host takes no work", metadata: ["problem": "\(problem)"])
+        try await executor.effects.time.sleep(seconds: executor.settings.unfitSeconds)
+        continue
+      }
+      hasFailed = false
       do {
         let slot = try await executor.queue.openSlot(on: executor.pool.name)
-        try await serve(slot)
+        hasFailed = try await serve(slot)
         await slot.close()
-        return
+        if !hasFailed { return }
       } catch let error as QueueError where error.code != .refused {
         executor.logger.warning("queue out of reach", metadata: ["error": "\(error)"])
         try await executor.effects.time.sleep(seconds: executor.settings.retrySeconds)
@@ -56,7 +64,8 @@ package struct ExecutorService: Service {
     }
   }
 
-  private func serve(_ slot: any JobSlot) async throws {
+  /// Returns true when the host may be at fault for how a job ended, false when the queue is closed.
+  private func serve(_ slot: any JobSlot) async throws -> Bool {
     while let delivery = try await slot.next() {
       guard let message = try? JSONDecoder().decode(JobMessage.self, from: Data(delivery.body)),
         message.v <= JobMessage.currentVersion
@@ -65,10 +74,13 @@ package struct ExecutorService: Service {
         try await slot.reject(delivery)
         continue
       }
-      try await AttemptRunner(executor: executor).run(message.job)
+      let failed = try await AttemptRunner(executor: executor).run(message.job)
       // Only now: the store knows how it ended.
       try await slot.acknowledge(delivery)
       try await executor.effects.failpoints.reach(.attemptAfterAcknowledge)
+      if failed == .infrastructure { return true }
+      if await executor.watch.problem(afterFailure: false) != nil { return true }
     }
+    return false
   }
 }

@@ -45,10 +45,15 @@ struct JobWork {
       try await executor.images.upload(file: new.file, blob: new.blob, to: repository, mountFrom: nil)
     }
     try await executor.images.upload(built.config, digest: Digest(of: built.config), to: repository)
-    try await executor.images.put(built.manifest, in: repository, tag: nil)
+    do {
+      try await executor.images.put(built.manifest, in: repository, tag: nil)
+    } catch let failure as Failure where failure.code == "incomplete" {
+      // What is new was just pushed: the engine had in its cache what the registry has lost.
+      throw Failure(.infrastructure, code: "parent-lost", "a blob of the parent is gone: \(failure.message)")
+    }
     try await executor.effects.failpoints.reach(.attemptAfterPush)
     return LayerResult(
-      image: built.manifest.digest, repository: repository, addedBytes: built.addedBytes, steps: built.steps,
+      image: built.manifest.digest, addedBytes: built.addedBytes, steps: built.steps,
       engineVersion: built.engineVersion)
   }
 
@@ -103,15 +108,20 @@ struct JobWork {
     guard let image = claim.parentImage else {
       throw Failure(.infrastructure, code: "parent-lost", "the cell's last layer has no image")
     }
-    guard try await executor.images.manifest(.digest(image), in: repository) != nil else {
+    guard let manifest = try await executor.images.manifest(.digest(image), in: repository) else {
       throw Failure(.infrastructure, code: "parent-lost", "the cell's image \(image) is gone from the registry")
+    }
+    for blob in try ImageManifest(manifest).allBlobs.map(\.digest) {
+      guard try await executor.images.blobSize(blob, in: repository) == nil else { continue }
+      throw Failure(
+        .infrastructure, code: "parent-lost", "blob \(blob) of the cell's image \(image) is gone from the registry")
     }
     let request = CellTestRequest(
       job: claim.fence.job, image: executor.images.location(of: image, in: repository), imageDigest: image,
       platform: cell.target.platform, tests: cell.tests, accelerator: cell.target.accelerator, attemptFolder: folder,
       deadlineSeconds: Double(executor.pool.limits.finishSeconds))
     let results = try await executor.tester.test(request, report: evidence)
-    try await evidence.add(results)
+    await evidence.add(results)
     let failed = results.filter { !$0.passed }
     var sbom: BlobReference?
     if failed.isEmpty, let file = try await executor.tester.describe(request, report: evidence) {

@@ -28,6 +28,21 @@ struct FarmOptions: ParsableArguments {
       engine: PostgresEngine(configuration: configuration, effects: effects, logger: logger), effects: effects)
   }
 
+  /// Throws where this program cannot work with the store's schema; waits for a store that is away, as
+  /// everything else does.
+  static func checkSchema(
+    _ store: SQLRecordStore<PostgresEngine>, effects: Effects, logger: Logger
+  ) async throws {
+    while true {
+      do {
+        return try await store.checkSchema(.postgres)
+      } catch let error as StoreError where error.code == .unavailable || error.code == .conflict {
+        logger.warning("store out of reach", metadata: ["error": "\(error)"])
+        try await effects.time.sleep(seconds: 1)
+      }
+    }
+  }
+
   func queue(_ role: AMQPConfiguration.Role, effects: Effects, logger: Logger) throws -> AMQPJobQueue {
     let url = try Environment.require(queueURL, "KILN_QUEUE_URL", "--queue")
     let password = try Environment.secret("KILN_QUEUE_PASSWORD")
@@ -38,8 +53,11 @@ struct FarmOptions: ParsableArguments {
   }
 
   func images() throws -> RegistryClient {
-    try RegistryAccess.open(try Environment.require(registry, "KILN_REGISTRY", "--registry"))
+    try RegistryAccess.open(try registryPrefix())
   }
+
+  func registryPrefix() throws -> String { try Environment.require(registry, "KILN_REGISTRY", "--registry") }
+
   /// What a driver refuses before it has reached for its service is a setting that is wrong.
   private static func setting<Value>(_ name: String, _ make: () throws -> Value) throws -> Value {
     do { return try make() } catch { throw ValidationError("\(name): \(error)") }

@@ -42,14 +42,20 @@ struct ImageDelivery {
 enum RegistryAccess {
   /// `HOST:PORT/PREFIX`, with KILN_REGISTRY_USER and KILN_REGISTRY_PASSWORD(_FILE) where it asks.
   static func open(_ prefix: String) throws -> RegistryClient {
-    var credentials: RegistryCredentials?
-    if let user = Environment.value("KILN_REGISTRY_USER"),
+    let endpoint = try RegistryEndpoint.parse(prefix: prefix, credentials: try credentials())
+    return RegistryClient(endpoint: endpoint, http: HTTPClient(), effects: .system())
+  }
+
+  static func credentials() throws -> RegistryCredentials? {
+    guard let user = Environment.value("KILN_REGISTRY_USER"),
       let password = try Environment.secret("KILN_REGISTRY_PASSWORD")
-    {
-      credentials = RegistryCredentials(user: user, password: password)
-    }
-    return RegistryClient(
-      endpoint: try RegistryEndpoint.parse(prefix: prefix, credentials: credentials), http: HTTPClient(),
-      effects: .system())
+    else { return nil }
+    return RegistryCredentials(user: user, password: password)
+  }
+
+  /// The same for the docker client, which fetches parents and finished images by itself.
+  static func login(_ prefix: String) throws -> RegistryLogin? {
+    guard let credentials = try credentials() else { return nil }
+    return RegistryLogin(host: try RegistryEndpoint.parse(prefix: prefix).host, credentials: credentials)
   }
 }

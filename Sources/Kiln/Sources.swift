@@ -8,12 +8,15 @@ import Registry
 /// `oci-layout:PATH` relative to the catalog.
 struct Sources: Sendable {
   let catalogFolder: URL?
+  /// For the registry that it names.
+  var login: RegistryLogin?
 
   func open(_ source: String) async throws -> (any ImageStore, repository: String) {
     if source.hasPrefix(BaseDefinition.layoutPrefix) {
       return (try OCILayoutStore(directory: try layout(source)), "")
     }
-    let (endpoint, repository) = try RegistryEndpoint.parse(source)
+    var (endpoint, repository) = try RegistryEndpoint.parse(source)
+    if let login, login.host == endpoint.host { endpoint.credentials = login.credentials }
     return (RegistryClient(endpoint: endpoint, http: HTTPClient(), effects: .system()), repository)
   }
 

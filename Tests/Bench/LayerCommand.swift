@@ -67,7 +67,8 @@ struct LayerCommand: AsyncParsableCommand {
 
   @Sendable private static func giveRealBuilder(_ executor: inout Executor) async throws {
     let host = try await ExecutorHost.join(
-      executor.pool, executor: executor.name, workFolder: executor.workFolder, kilnVersion: "bench", logger: .bench,
+      executor.pool, executor: executor.name, workFolder: executor.workFolder, login: nil, kilnVersion: "bench",
+      logger: .bench,
       time: executor.effects.time)
     executor.builder = try host.executor(
       pool: executor.pool, store: executor.store, queue: executor.queue, images: executor.images, syft: nil,

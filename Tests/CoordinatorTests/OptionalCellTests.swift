@@ -39,6 +39,28 @@ import Testing
     }
   }
 
+  @Test func anOptionalCellThatNobodyCanBuildIsNotWaitedForForever() async throws {
+    try await Bench.with { bench in
+      try await bench.queue.prepare([Bench.pool])
+      var catalog = bench.catalog
+      catalog.setTargets((Bench.amd64, required: true), (Bench.arm64, required: false))
+      let build = try await bench.submit(catalog)
+      let worker = Worker(bench)
+      while let open = try await bench.build(build).jobs.first(where: {
+        $0.state == .ready && $0.title.hasSuffix(Bench.amd64)
+      }) {
+        try await worker.finish(try #require(try await worker.claim(open.id)))
+      }
+      try await bench.end()
+      #expect(try await bench.build(build).summary.state == .running)
+      bench.time.advance(seconds: 61)
+      try await bench.end()
+      #expect(try await bench.build(build).summary.state == .passed)
+      let index = try #require(try await bench.images.manifest(.tag("1.0.0"), in: "fixture/hello"))
+      #expect(try ImageIndex.children(index).count == 1)
+    }
+  }
+
   @Test func aBuildThatFailedIsAnnounced() async throws {
     try await Bench.with { bench in
       try await bench.queue.prepare([Bench.pool])

@@ -57,7 +57,7 @@ final class Worker: @unchecked Sendable {
     case .layer(let layer):
       let image = try await buildImage(layer, on: claim.parentImage)
       try await bench.store.completeLayer(
-        LayerResult(image: image, repository: "layers", addedBytes: 1, steps: [], engineVersion: "1"),
+        LayerResult(image: image, addedBytes: 1, steps: [], engineVersion: "1"),
         fence: claim.fence)
     case .finish(let cell):
       if failing.contains(cell.target.platform.description) {

@@ -63,7 +63,7 @@ private struct NoWork: LayerBuilder, CellTester {
 }
 
 /// A retry's pause is over at once; the time of the next announcement never comes.
-private struct ShortSleeps: TimeSource {
+struct ShortSleeps: TimeSource {
   func now() -> Timestamp { Timestamp(milliseconds: 1_700_000_000_000) }
   func monotonicSeconds() -> Double { 0 }
   func sleep(seconds: Double) async throws {
@@ -77,7 +77,7 @@ private struct ShortSleeps: TimeSource {
 
 /// Delivers what it was given; a message stays until it was acknowledged or rejected. Closed at the end.
 // Unchecked: all state is under `lock`.
-private final class ScriptedQueue: JobQueue, @unchecked Sendable {
+final class ScriptedQueue: JobQueue, @unchecked Sendable {
   private let lock = NSLock()
   private var waiting: [[UInt8]]
   private var failedRejections: Int

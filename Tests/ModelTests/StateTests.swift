@@ -84,7 +84,7 @@ import Testing
       .planned: [.recordValid: .reused, .recordMissing: .waiting],
       .waiting: [.lastLayerAvailable: .finishing, .layerFailed: .blocked, .cancel: .cancelled],
       .blocked: [.layerBuildingAgain: .waiting, .cancel: .cancelled],
-      .finishing: [.pass: .passed, .dead: .failed, .parentLost: .waiting],
+      .finishing: [.pass: .passed, .dead: .failed, .parentLost: .waiting, .cancel: .cancelled],
       .failed: [.replay: .waiting],
     ]
     for state in CellState.allCases {

@@ -28,8 +28,7 @@ extension RecordStoreConformance {
       let effects = try await fixture.store.takeEffects(limit: 10, leaseSeconds: 600)
       #expect(
         effects.map(\.kind) == [
-          .tagLayer(
-            repository: "layers", tag: Repositories.tag(a, generation: 1), image: StoreFixture.image(a))
+          .tagLayer(.release, tag: Repositories.tag(a, generation: 1), image: StoreFixture.image(a))
         ])
     },
     RecordStoreConformance("a stale fence changes nothing") { fixture in
@@ -46,7 +45,7 @@ extension RecordStoreConformance {
           { try await store.completeCell(record, fence: fence) },
           { try await store.fail(StoreFixture.failure, decision: .dead, record: record, fence: fence) },
           { try await store.giveBack(fence, reason: "stale") },
-          { try await store.parentLost(fence) },
+          { try await store.parentLost(fence, generation: 1) },
           { try await store.append(EvidenceChunk(stream: .log, sequence: 0, bytes: [1]), fence: fence) },
         ]
         for call in calls { await #expect(throws: StaleFence.self) { try await call() } }

@@ -122,7 +122,7 @@ extension RecordStoreConformance {
       try await store.fail(StoreFixture.failure, decision: .dead, record: nil, fence: again.fence)
       let finishing = try await fixture.cell(cell, in: "b1")
       #expect(finishing.state == .finishing, "its job may still end well")
-      try await store.parentLost(finish.fence)
+      try await store.parentLost(finish.fence, generation: 1)
       let blocked = try await fixture.cell(cell, in: "b1")
       #expect(blocked.state == .blocked)
       #expect(blocked.reason?.contains(again.fence.job.text) == true)
@@ -211,7 +211,7 @@ extension RecordStoreConformance {
       try await fixture.submit("b1", [["a", "b"]])
       let old = try await fixture.run(try await fixture.onlyReady())
       let child = try await fixture.claim(try await fixture.onlyReady())
-      for _ in 0..<2 { try await store.parentLost(child.fence) }
+      for _ in 0..<2 { try await store.parentLost(child.fence, generation: 1) }
       let parent = try await fixture.layer(a, in: "b1")
       #expect(parent.state == .building)
       #expect(parent.generation == 2)
@@ -255,7 +255,7 @@ extension RecordStoreConformance {
       for job in jobs { children.append(try await fixture.claim(job)) }
       let fences = children.map(\.fence)
       try await withThrowingTaskGroup(of: Void.self) { group in
-        for fence in fences { group.addTask { try await fixture.store.parentLost(fence) } }
+        for fence in fences { group.addTask { try await fixture.store.parentLost(fence, generation: 1) } }
         try await group.waitForAll()
       }
       let parent = try await fixture.layer(a, in: "b1")
@@ -264,12 +264,39 @@ extension RecordStoreConformance {
       let released = try await fixture.ready().map(\.job)
       #expect(Set(released) == Set(jobs))
     },
+    RecordStoreConformance("a parent that was built again meanwhile is not built for the child that comes late") {
+      fixture in
+      let store = fixture.store
+      let a = StoreFixture.layer("a")
+      try await fixture.submit("b1", [["a", "b"], ["a"]])
+      try await fixture.run(try await fixture.onlyReady())
+      let children = try await fixture.ready().map(\.job)
+      try #require(children.count == 2)
+      let early = try await fixture.claim(children[0])
+      let late = try await fixture.claim(children[1])
+      #expect(early.parentGeneration == 1)
+      try await store.parentLost(early.fence, generation: 1)
+      // The same digest again: layers are reproducible.
+      try await fixture.run(try await fixture.onlyReady())
+      try await store.parentLost(late.fence, generation: 1)
+      let parent = try await fixture.layer(a, in: "b1")
+      #expect(parent.state == .available)
+      #expect(parent.generation == 2)
+      let both = try await fixture.ready().map(\.job)
+      #expect(Set(both) == Set(children))
+      let cell = try await fixture.cell(StoreFixture.cell("a"), in: "b1")
+      #expect(cell.state == .finishing)
+      for job in both {
+        let claim = try await fixture.run(job)
+        #expect(claim.parentGeneration == 2)
+      }
+    },
     RecordStoreConformance("a cell whose last layer is lost waits and finishes later") { fixture in
       let cell = StoreFixture.cell("a")
       try await fixture.submit("b1", [["a"]])
       try await fixture.run(try await fixture.onlyReady())
       let first = try await fixture.claim(try await fixture.onlyReady())
-      try await fixture.store.parentLost(first.fence)
+      try await fixture.store.parentLost(first.fence, generation: 1)
       let waiting = try await fixture.cell(cell, in: "b1")
       #expect(waiting.state == .waiting)
       try await fixture.run(try await fixture.onlyReady())

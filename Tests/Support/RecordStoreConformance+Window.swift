@@ -102,21 +102,38 @@ extension RecordStoreConformance {
       #expect((delay ?? 0) > 10)
       #expect((delay ?? 999) <= 100)
     },
-    RecordStoreConformance("an embedded store's start takes everything back") { fixture in
-      try await fixture.submit("b1", [["a"], ["b"], ["c"]])
+    RecordStoreConformance("an embedded store's start cancels what nobody works on, and keeps what was built") {
+      fixture in
+      try await fixture.submit("b1", [["a", "b"], ["c"], ["d"]])
       let messages = try await fixture.ready()
       try #require(messages.count == 3)
-      let claim = try await fixture.claim(messages[0].job)
-      try await fixture.store.markQueued([messages[1]])
-      let revived = try await fixture.store.reviveOwnerless()
-      #expect(revived == 3)
+      let a = try await fixture.jobID(StoreFixture.layer("a"), in: "b1")
+      try await fixture.run(a)
+      let rest = messages.map(\.job).filter { $0 != a }
+      let claim = try await fixture.claim(rest[0])
+      try await fixture.store.markQueued(messages.filter { $0.job == rest[1] })
+      let cancelled = try await fixture.store.cancelOwnerless()
+      #expect(cancelled == [BuildID(text: "b1")])
       let heartbeat = try await fixture.store.heartbeat(claim.fence, leaseSeconds: 60)
       #expect(heartbeat == .stale)
-      let again = try await fixture.ready()
-      #expect(Set(again.map(\.job)) == Set(messages.map(\.job)))
-      let second = try await fixture.claim(messages[0].job)
-      #expect(second.fence.attempt == 2)
-      #expect(second.failures == 0)
+      let nothing = try await fixture.ready()
+      #expect(nothing.isEmpty)
+      let old = try await fixture.build("b1")
+      #expect(old.summary.state == .cancelled)
+      #expect(old.cells.allSatisfy { $0.state == .cancelled })
+      #expect(old.jobs.allSatisfy { $0.state.isFinal })
+
+      try await fixture.submit("b2", [["a", "b"], ["c"]])
+      let kept = try await fixture.layer(StoreFixture.layer("a"), in: "b2")
+      #expect(kept.reused)
+      let again = try await fixture.layer(StoreFixture.layer("c"), in: "b2")
+      #expect(again.generation == 2)
+      #expect(again.cause.contains("was cancelled"))
+      try await fixture.runAll()
+      let settled = try await fixture.store.settleBuilds()
+      #expect(settled == [BuildID(text: "b2")])
+      let passed = try await fixture.build("b2")
+      #expect(passed.summary.state == .publishing)
     },
   ]
 
@@ -212,15 +229,19 @@ extension RecordStoreConformance {
       let store = fixture.store
       try await fixture.submit("b1", [["a"]])
       let message = try #require(try await fixture.ready().first)
-      let early = try await store.reviveOverDelivered(message)
+      let early = try await store.reviveOverDelivered(message, afterSeconds: 0.2)
       #expect(!early, "it is not queued yet")
       try await store.markQueued([message])
-      let other = try await store.reviveOverDelivered(JobMessage(job: message.job, dispatch: message.dispatch + 1))
+      let other = try await store.reviveOverDelivered(
+        JobMessage(job: message.job, dispatch: message.dispatch + 1), afterSeconds: 0.2)
       #expect(!other)
-      let revived = try await store.reviveOverDelivered(message)
+      let revived = try await store.reviveOverDelivered(message, afterSeconds: 0.2)
       #expect(revived)
-      let again = try await store.reviveOverDelivered(message)
+      let again = try await store.reviveOverDelivered(message, afterSeconds: 0.2)
       #expect(!again)
+      let pausing = try await fixture.ready()
+      #expect(pausing.isEmpty)
+      try await fixture.advance(0.3)
       let next = try #require(try await fixture.ready().first)
       #expect(next == JobMessage(job: message.job, dispatch: message.dispatch + 1))
     },

@@ -170,7 +170,7 @@ struct StoreFixture: Sendable {
 
   static func result(_ image: Digest) -> LayerResult {
     LayerResult(
-      image: image, repository: "layers", addedBytes: 1234,
+      image: image, addedBytes: 1234,
       steps: [StepTiming(name: "RUN", seconds: 0.5, cached: false)], engineVersion: "1")
   }
 

@@ -36,6 +36,9 @@ struct BuildCommand: AsyncParsableCommand {
 
   func run() async throws {
     guard (1...64).contains(slots) else { throw ValidationError("--slots must be from 1 to 64") }
+    guard push == nil || request.platformNames.isEmpty else {
+      throw ValidationError("--push with --platform would take the other platforms from the pushed tags; leave one out")
+    }
     let loaded = try catalog.load()
     let work = try Planner.plan(
       catalog: loaded.catalog, lock: loaded.lock,
@@ -54,11 +57,11 @@ struct BuildCommand: AsyncParsableCommand {
       kilnVersion: KilnVersion.text, logger: logger, time: effects.time)
     let pool = Embedded.pool(host.facts, slots: slots)
     embedded.coordinator.pools = [pool]
-    _ = try await embedded.store.reviveOwnerless()
+    // What an earlier run left open is asked for again, or is not wanted any more; what it built stays.
+    _ = try await embedded.store.cancelOwnerless()
     let executor = try host.executor(
       pool: pool, store: embedded.store, queue: embedded.coordinator.queue, images: embedded.images, syft: Syft.path,
       effects: effects, logger: logger)
-    // Each run is a request of its own; what an earlier one left undone is joined by layer and cell.
     let (accepted, _) = try await embedded.coordinator.submit(
       work,
       Coordinator.Request(

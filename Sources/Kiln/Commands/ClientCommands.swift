@@ -37,7 +37,7 @@ struct SubmitCommand: AsyncParsableCommand {
     var progress = Progress()
     var tag: String?
     while true {
-      let (detail, next) = try await coordinator.build(reply.build.id, unless: tag)
+      let (detail, next) = try await Self.patiently { try await coordinator.build(reply.build.id, unless: tag) }
       tag = next
       if !output.json { progress.show(detail) }
       guard detail.summary.state.isSettled else { continue }
@@ -45,6 +45,26 @@ struct SubmitCommand: AsyncParsableCommand {
       // Superseded: all of it was built and passed, and a newer build holds the tags.
       if ![.passed, .superseded].contains(detail.summary.state) { throw ExitCode(Exit.workFailed) }
       return
+    }
+  }
+}
+
+extension SubmitCommand {
+  /// The build goes on while its coordinator restarts, so waiting for it does too, for some minutes.
+  private static func patiently<Value>(_ ask: () async throws -> Value) async throws -> Value {
+    let time = SystemTime()
+    let end = time.monotonicSeconds() + 300
+    var isTold = false
+    while true {
+      do {
+        return try await ask()
+      } catch let failure as Failure
+        where failure.failureClass == .infrastructure && failure.code != "http-401" && time.monotonicSeconds() < end
+      {
+        if !isTold { Exit.complain("kiln: \(failure.message); waiting for it to come back") }
+        isTold = true
+        try await time.sleep(seconds: 2)
+      }
     }
   }
 }
@@ -63,7 +83,7 @@ struct ReaderOptions: ParsableArguments {
     }
     let engine = try SQLiteEngine(reading: file.path, time: SystemTime())
     let store = SQLRecordStore(engine: engine, effects: .system())
-    _ = try await store.migrate(.sqlite)
+    try await store.checkSchema(.sqlite)
     return store
   }
 
@@ -123,9 +143,14 @@ struct LogsCommand: AsyncParsableCommand {
   func run() async throws {
     let id = JobID(text: job)
     if reader.isRemote {
-      return try await reader.client.client().log(id, attempt: attempt, follow: follow) {
-        FileHandle.standardOutput.write($0)
-      }
+      let coordinator = try reader.client.client()
+      try await coordinator.log(id, attempt: attempt, follow: follow) { FileHandle.standardOutput.write($0) }
+      guard follow, attempt == nil else { return }
+      let job: JobDetail = try await coordinator.get("/jobs/\(id)")
+      guard !job.summary.state.isFinal else { return }
+      throw Failure(
+        .infrastructure, code: "log-interrupted", "the coordinator stopped while job \(id) goes on",
+        hint: "'kiln logs -f \(id)' shows the log from its beginning")
     }
     let store = try await reader.local()
     guard try await store.job(id) != nil else { throw ValidationError("there is no job \(id)") }

@@ -33,7 +33,8 @@ struct CoordinatorCommand: AsyncParsableCommand {
     let pools = try Pools.load(try Environment.require(poolFolder, "KILN_POOLS", "--pools"))
     let name = "coordinator-\(ProcessInfo.processInfo.processIdentifier)"
     let store = try farm.store(.coordinator, name: "kiln \(name)", effects: effects, logger: logger)
-    let sources = Sources(catalogFolder: nil)
+    try await FarmOptions.checkSchema(store, effects: effects, logger: logger)
+    let sources = Sources(catalogFolder: nil, login: try RegistryAccess.login(try farm.registryPrefix()))
     let coordinator = Coordinator(
       name: name, store: store, queue: try farm.queue(.coordinator, effects: effects, logger: logger),
       images: try farm.images(), pools: pools, openSource: { try await sources.open($0) }, effects: effects,
@@ -104,9 +105,11 @@ struct ExecutorCommand: AsyncParsableCommand {
       name ?? Environment.value("KILN_EXECUTOR") ?? "\(ProcessInfo.processInfo.hostName.lowercased())-\(pool.name)"
     guard Name.isValid(text) else { throw ValidationError("'\(text)' is not an executor's name; give one by --name") }
     let host = try await ExecutorHost.join(
-      pool, executor: ExecutorName(text: text), workFolder: workFolder(text), kilnVersion: KilnVersion.text,
+      pool, executor: ExecutorName(text: text), workFolder: workFolder(text),
+      login: try RegistryAccess.login(try farm.registryPrefix()), kilnVersion: KilnVersion.text,
       logger: logger, time: effects.time)
     let store = try farm.store(.executor, name: "kiln \(text)", effects: effects, logger: logger)
+    try await FarmOptions.checkSchema(store, effects: effects, logger: logger)
     let queue = try farm.queue(.executor, effects: effects, logger: logger)
     let executor = try host.executor(
       pool: pool, store: store, queue: queue, images: try farm.images(), syft: Syft.path,

@@ -10,13 +10,26 @@ struct PlanCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "plan",
     abstract: "Say beforehand what a build would do, and why: nothing is built.",
-    discussion: "Looks at what this machine's store has; with --catalog-only, at the catalog alone.")
+    discussion: """
+      Looks at what this machine's store has; with --catalog-only, at the catalog alone.
+
+      Examples:
+        kiln plan hello
+        kiln plan hello --format bake > bake.json; docker buildx bake -f bake.json hello
+        kiln plan --format dot | dot -Tsvg > layers.svg
+      """)
   @OptionGroup var catalog: CatalogOptions
   @OptionGroup var request: ProductArguments
   @OptionGroup var output: OutputOptions
   @OptionGroup var log: LogOptions
   @Flag(help: "Plan as if nothing had been built; the output depends on catalog and lock alone.")
   var catalogOnly = false
+  @Option(help: "table, json, bake (for docker buildx bake), github (a job matrix) or dot (for graphviz).")
+  var format: Format?
+
+  enum Format: String, ExpressibleByArgument, CaseIterable {
+    case table, json, bake, github, dot
+  }
 
   func run() async throws {
     let loaded = try catalog.load()
@@ -24,12 +37,33 @@ struct PlanCommand: AsyncParsableCommand {
       catalog: loaded.catalog, lock: loaded.lock,
       request: PlanRequest(products: request.products, platforms: try request.platforms()),
       catalogRevision: await GitRevision.clean(loaded.folder))
-    if catalogOnly, output.json {
-      Output.write(String(decoding: try work.plan.canonicalBytes(), as: UTF8.self) + "\n")
-      return
+    if output.json, let format, format != .json {
+      throw ValidationError("--json and --format \(format.rawValue) contradict each other")
     }
-    let forecast = try await forecast(work.plan, loaded)
-    if output.json { try Output.json(ForecastReport(forecast)) } else { print(forecast, work) }
+    switch format ?? (output.json ? .json : .table) {
+    case .json where catalogOnly: Output.write(String(decoding: try work.plan.canonicalBytes(), as: UTF8.self) + "\n")
+    case .json: try Output.json(ForecastReport(try await forecast(work.plan, loaded)))
+    case .table: print(try await forecast(work.plan, loaded), work)
+    case .bake: try printBakeFile(work, loaded)
+    case .github: Output.write(try work.plan.jobMatrix())
+    case .dot:
+      let forecast = try await forecast(work.plan, loaded)
+      let fates =
+        forecast.layers.map { ($0.key.text, $0.value.words.what) }
+        + forecast.cells.map { ($0.key.text, $0.value.words.what) }
+      let notes = Dictionary(fates, uniquingKeysWith: { first, _ in first })
+      Output.write(work.plan.dot { notes[$0] })
+    }
+  }
+
+  private func printBakeFile(_ work: PlannedWork, _ loaded: LoadedCatalog) throws {
+    let here = URL(fileURLWithPath: FileManager.default.currentDirectoryPath).standardizedFileURL.path + "/"
+    let path = loaded.folder.path
+    let bake = try BakeFile(
+      work, catalog: loaded.catalog, lock: loaded.lock,
+      catalogPath: path.hasPrefix(here) ? String(path.dropFirst(here.count)) : path)
+    Output.write(try bake.text())
+    for reason in bake.leftOut { Exit.complain("kiln: not in the bake file: \(reason)") }
   }
 
   private func forecast(_ plan: Plan, _ loaded: LoadedCatalog) async throws -> Forecast {

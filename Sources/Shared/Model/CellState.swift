@@ -43,7 +43,7 @@ extension CellState {
     case (.planned, .recordMissing): return to(.waiting)
     case (.waiting, .lastLayerAvailable): return to(.finishing, .startFinishJob)
     case (.waiting, .layerFailed): return to(.blocked, .settleBuilds)
-    case (.waiting, .cancel), (.blocked, .cancel): return to(.cancelled, .settleBuilds)
+    case (.waiting, .cancel), (.blocked, .cancel), (.finishing, .cancel): return to(.cancelled, .settleBuilds)
     case (.blocked, .layerBuildingAgain): return to(.waiting)
     case (.finishing, .pass): return to(.passed, .writeRecord, .settleBuilds)
     case (.finishing, .dead): return to(.failed, .writeRecord, .settleBuilds)

@@ -76,19 +76,23 @@ package struct Claim: Sendable, Hashable {
   /// The images of the layers below: for a layer job its parent's, for a finishing job the last
   /// layer's. Nil where the parent is the base.
   package var parentImage: Digest?
+  /// Of the layer that `parentImage` is of.
+  package var parentGeneration: Int?
   package var leaseSeconds: Double
   /// Failed attempts that counted so far, this one not included.
   package var failures: Int
   package var generation: Int
 
   package init(
-    fence: Fence, spec: JobSpec, scope: Scope, parentImage: Digest?, leaseSeconds: Double, failures: Int,
+    fence: Fence, spec: JobSpec, scope: Scope, parentImage: Digest?, parentGeneration: Int?, leaseSeconds: Double,
+    failures: Int,
     generation: Int
   ) {
     self.fence = fence
     self.spec = spec
     self.scope = scope
     self.parentImage = parentImage
+    self.parentGeneration = parentGeneration
     self.leaseSeconds = leaseSeconds
     self.failures = failures
     self.generation = generation
@@ -98,16 +102,13 @@ package struct Claim: Sendable, Hashable {
 /// What a layer's attempt brought.
 package struct LayerResult: Sendable, Hashable, Codable {
   package var image: Digest
-  /// Where it was pushed, below the store's prefix.
-  package var repository: String
   /// Bytes of the blobs that this layer added.
   package var addedBytes: Int64
   package var steps: [StepTiming]
   package var engineVersion: String
 
-  package init(image: Digest, repository: String, addedBytes: Int64, steps: [StepTiming], engineVersion: String) {
+  package init(image: Digest, addedBytes: Int64, steps: [StepTiming], engineVersion: String) {
     self.image = image
-    self.repository = repository
     self.addedBytes = addedBytes
     self.steps = steps
     self.engineVersion = engineVersion

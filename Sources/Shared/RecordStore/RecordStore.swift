@@ -30,8 +30,9 @@ package protocol RecordStore: AttemptStore {
   /// Makes ready again what was queued more than `olderThanSeconds` ago. Returns how many.
   func reviveGhosts(pool: PoolName, olderThanSeconds: Double) async throws -> Int
   /// The broker gave up a message after too many deliveries: its job, where that message is still the
-  /// one it waits in the queue by, is ready again. False if nothing waits by it.
-  func reviveOverDelivered(_ message: JobMessage) async throws -> Bool
+  /// one it waits in the queue by, is ready again, to be taken after a pause: whatever made executors
+  /// hand it back is not met at once. False if nothing waits by it.
+  func reviveOverDelivered(_ message: JobMessage, afterSeconds: Double) async throws -> Bool
   /// How many jobs the store believes to be in the pool's queue.
   func queuedCount(pool: PoolName) async throws -> Int
 
@@ -45,8 +46,9 @@ package protocol RecordStore: AttemptStore {
   func releaseDue() async throws -> Int
   /// Seconds until the next lease or delay ends; nil if there is none.
   func secondsToNextDeadline() async throws -> Double?
-  /// For an embedded store's start: nobody owns what was running or queued.
-  func reviveOwnerless() async throws -> Int
+  /// For an embedded store's start: nobody works on what earlier runs left open any more. Their jobs,
+  /// cells and builds are cancelled; what was built and recorded stays. Returns the builds.
+  func cancelOwnerless() async throws -> [BuildID]
 
   // Ending builds
 

@@ -224,7 +224,7 @@ package struct PublishedIndex: Sendable, Hashable, Codable {
 
 package struct OutboxEffect: Sendable, Hashable {
   package enum Kind: Sendable, Hashable {
-    case tagLayer(repository: String, tag: String, image: Digest)
+    case tagLayer(Scope, tag: String, image: Digest)
     case deadLetter(pool: PoolName, DeadLetter)
   }
 

@@ -5,13 +5,9 @@ extension PostgresEngine {
   /// `procedures` again, unless a newer Kiln made them.
   ///
   /// The first time it needs a login that may create roles and a schema; later, one that was granted
-  /// `kiln_coordinator`. An executor only checks that it may work with the schema.
+  /// `kiln_coordinator`.
   @discardableResult
   package func migrate(_ migrations: [Migration], procedures: [Procedure]) async throws -> [Int] {
-    if configuration.role == .executor {
-      try await check(migrations)
-      return []
-    }
     let schema = configuration.schema
     try await locked { transaction in
       try PostgresSchema.make(schema, transaction)
@@ -43,11 +39,13 @@ extension PostgresEngine {
     return applied
   }
 
-  private func check(_ migrations: [Migration]) async throws {
-    let asked = try await transaction { transaction in
-      try transaction.run("SELECT min_compatible FROM \(self.configuration.schema).kiln_schema()", [])
+  /// An executor may do this too.
+  package func checkSchema(_ migrations: [Migration]) async throws {
+    let rows = try await transaction { transaction in
+      try transaction.run("SELECT version, min_compatible FROM \(self.configuration.schema).kiln_schema()", [])
     }
-    try Migration.check(storeAsksFor: asked.first?.int("min_compatible") ?? 0, known: migrations)
+    try Migration.check(
+      storeAsksFor: rows.first?.int("min_compatible") ?? 0, has: rows.first?.int("version") ?? 0, known: migrations)
   }
 
   /// One process at a time. The lock ends with the transaction, which a pooler between cannot spoil.

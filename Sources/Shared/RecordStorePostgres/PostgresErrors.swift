@@ -34,9 +34,9 @@ enum PostgresErrors {
       code: .refused,
       hint: "An executor's login needs GRANT kiln_executor, a coordinator's GRANT kiln_coordinator"),
     // Schema
-    "3F": Meaning(code: .schema, hint: "A coordinator makes the schema when it starts"),
-    "42P01": Meaning(code: .schema, hint: "A coordinator makes the tables when it starts"),
-    "42883": Meaning(code: .schema, hint: "A coordinator makes the procedures when it starts"),
+    "3F": Meaning(code: .schema, hint: "Run 'kiln db migrate' first"),
+    "42P01": Meaning(code: .schema, hint: "Run 'kiln db migrate' first"),
+    "42883": Meaning(code: .schema, hint: "Run 'kiln db migrate' first"),
   ]
 
   static func meaning(_ state: String) -> Meaning {

@@ -19,7 +19,7 @@ package final class SQLiteEngine: SQLEngine {
   /// Gone once closed.
   private let ownership: Mutex<Ownership?>
 
-  private struct Ownership: ~Copyable {
+  private struct Ownership {
     /// nil in memory.
     var lock: FileLock?
   }
@@ -28,8 +28,7 @@ package final class SQLiteEngine: SQLEngine {
   ///
   /// Throws `StoreError(.refused)` while another engine has it open. `kiln_now()` reads `time`.
   package convenience init(path: String?, time: any TimeSource) throws {
-    let lock: FileLock? = if let path { try FileLock(path: Self.lockPath(path), guarding: path) } else { nil }
-    try self.init(path: path, time: time, lock: lock, isReader: false)
+    try self.init(path: path, time: time, lock: try path.map(Self.lock), isReader: false)
   }
 
   /// Opens the file at `path`, which must be there, to look at while its owner works on it, or
@@ -41,9 +40,22 @@ package final class SQLiteEngine: SQLEngine {
   /// Whether an engine, in any process, owns the file at `path`.
   package static func isOwned(_ path: String) -> Bool { FileLock.isHeld(path: lockPath(path)) }
 
+  private static func lock(_ path: String) throws -> FileLock {
+    do throws(FileLock.Problem) {
+      return try FileLock(path: lockPath(path))
+    } catch {
+      switch error {
+      case .held(let owner):
+        throw StoreError(
+          .refused, "\(path) is in use by process \(owner ?? "(unknown)"). End it, or use another store")
+      case .unusable(let reason): throw StoreError(.refused, reason)
+      }
+    }
+  }
+
   private static func lockPath(_ path: String) -> String { path + ".lock" }
 
-  private init(path: String?, time: any TimeSource, lock: consuming FileLock?, isReader: Bool) throws {
+  private init(path: String?, time: any TimeSource, lock: FileLock?, isReader: Bool) throws {
     self.isReader = isReader
     var configuration = Configuration()
     configuration.label = "kiln.store"
@@ -86,7 +98,6 @@ package final class SQLiteEngine: SQLEngine {
 
   @discardableResult
   package func migrate(_ migrations: [Migration], procedures: [Procedure]) async throws -> [Int] {
-    if isReader { return try checkSchema(migrations) }
     try write { transaction in
       try transaction.run(
         """
@@ -110,17 +121,14 @@ package final class SQLiteEngine: SQLEngine {
     }.map(\.version)
   }
 
-  private func checkSchema(_ migrations: [Migration]) throws -> [Int] {
+  package func checkSchema(_ migrations: [Migration]) async throws {
     let rows = try write { transaction in
       try transaction.run(
         "SELECT coalesce(max(min_compatible), 0) AS asked, coalesce(max(version), 0) AS version FROM schema_versions",
         [])
     }
-    try Migration.check(storeAsksFor: try rows.first?.int("asked") ?? 0, known: migrations)
-    guard try rows.first?.int("version") ?? 0 >= migrations.map(\.version).max() ?? 0 else {
-      throw StoreError(.schema, "the store is of an older Kiln; the next build here brings it up to date")
-    }
-    return []
+    try Migration.check(
+      storeAsksFor: try rows.first?.int("asked") ?? 0, has: try rows.first?.int("version") ?? 0, known: migrations)
   }
 
   package func notify(_ topic: String) async { feed.announce(topic) }

@@ -13,7 +13,10 @@ package struct RegistryCredentials: Sendable, Hashable, CustomStringConvertible 
   /// Never the password.
   package var description: String { "credentials of \(user)" }
 
-  var basic: String { "Basic " + Data("\(user):\(password)".utf8).base64EncodedString() }
+  var basic: String { "Basic " + encoded }
+
+  /// As `config.json` and HTTP write it.
+  package var encoded: String { Data("\(user):\(password)".utf8).base64EncodedString() }
 
   /// What docker's `config.json` says about a registry host; nil where it says nothing. Credential
   /// helpers are programs of their own, and are not asked.
@@ -30,5 +33,17 @@ package struct RegistryCredentials: Sendable, Hashable, CustomStringConvertible 
       separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
     guard parts.count == 2, !parts[0].isEmpty else { return nil }
     return RegistryCredentials(user: String(parts[0]), password: String(parts[1]))
+  }
+}
+
+/// Credentials for one registry.
+package struct RegistryLogin: Sendable, Hashable {
+  /// `host[:port]`
+  package var host: String
+  package var credentials: RegistryCredentials
+
+  package init(host: String, credentials: RegistryCredentials) {
+    self.host = host
+    self.credentials = credentials
   }
 }

@@ -82,7 +82,7 @@ extension Procedure {
     name: "claim", arguments: [.text, .text, .text, .bigint],
     result: [
       ("state", .text), ("holder", .text), ("holder_nonce", .text), ("attempt", .bigint), ("generation", .bigint),
-      ("failures", .bigint), ("scope", .text), ("spec", .text), ("parent_image", .text),
+      ("failures", .bigint), ("scope", .text), ("spec", .text), ("parent_image", .text), ("parent_generation", .bigint),
     ],
     statements: [
       """
@@ -100,7 +100,8 @@ extension Procedure {
       """
       SELECT j.state AS state, j.executor AS holder, j.nonce AS holder_nonce, j.attempt AS attempt,
         j.generation AS generation, j.failures AS failures, j.scope AS scope, s.spec AS spec,
-        (SELECT l.image FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on) AS parent_image
+        (SELECT l.image FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on) AS parent_image,
+        (SELECT l.generation FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on) AS parent_generation
       FROM jobs j JOIN job_specs s ON s.job_id = j.id WHERE j.id = $1
       """,
     ])
@@ -127,9 +128,9 @@ extension Procedure {
       """,
     ])
 
-  /// …, image, result as JSON, repository of layers.
+  /// …, image, result as JSON.
   package static let completeLayer = Procedure(
-    name: "complete_layer", arguments: fenced + [.text, .text, .text], result: granted,
+    name: "complete_layer", arguments: fenced + [.text, .text], result: granted,
     statements: [
       lockLayer,
       """
@@ -147,7 +148,7 @@ extension Procedure {
       finishCells(layer: "SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1", onlyIf: wasEnded("succeeded")),
       """
       INSERT INTO outbox (kind, identifier, payload, due_at)
-      SELECT 'tag-layer', 'tag:' || j.id, $6 || ' layer-' || j.layer_key || '-g' || j.generation || ' ' || $4, kiln_now()
+      SELECT 'tag-layer', 'tag:' || j.id, j.scope || ' layer-' || j.layer_key || '-g' || j.generation || ' ' || $4, kiln_now()
       FROM jobs j WHERE j.id = $1 AND \(wasEnded("succeeded"))
       ON CONFLICT (identifier) DO NOTHING
       """,
@@ -268,10 +269,11 @@ extension Procedure {
       ended("given-back"),
     ])
 
-  /// …, identifier for the parent's new job. The parent is built again from its last job's spec; where
-  /// somebody else saw to that already, the job only waits.
+  /// …, identifier for the parent's new job, generation whose image is gone. The parent is built again
+  /// from its last job's spec; where somebody else saw to that already, the job only waits, or is ready
+  /// if that is over.
   package static let parentLost = Procedure(
-    name: "parent_lost", arguments: fenced + [.text], result: granted,
+    name: "parent_lost", arguments: fenced + [.text, .bigint], result: granted,
     statements: [
       """
       SELECT l.key FROM layers l WHERE (l.scope, l.key) IN (
@@ -287,8 +289,8 @@ extension Procedure {
       """
       INSERT INTO job_specs (job_id, spec)
       SELECT $4, s.spec FROM layers l JOIN job_specs s ON s.job_id = l.job_id
-      WHERE l.state = 'available' AND (l.scope, l.key) IN (SELECT j.scope, j.waits_on FROM jobs j WHERE j.id = $1)
-        AND \(wasEnded("parent-lost"))
+      WHERE l.state = 'available' AND l.generation = $5
+        AND (l.scope, l.key) IN (SELECT j.scope, j.waits_on FROM jobs j WHERE j.id = $1) AND \(wasEnded("parent-lost"))
       ON CONFLICT (job_id) DO NOTHING
       """,
       """
@@ -298,7 +300,7 @@ extension Procedure {
         c.build_sequence, p.height, p.attempt, 'its image is gone from the registry (found by job ' || c.id || ')',
         kiln_now()
       FROM jobs c JOIN layers l ON l.scope = c.scope AND l.key = c.waits_on JOIN jobs p ON p.id = l.job_id
-      WHERE c.id = $1 AND l.state = 'available' AND \(wasEnded("parent-lost"))
+      WHERE c.id = $1 AND l.state = 'available' AND l.generation = $5 AND \(wasEnded("parent-lost"))
       ON CONFLICT (id) DO NOTHING
       """,
       """
@@ -308,8 +310,14 @@ extension Procedure {
         AND EXISTS (SELECT 1 FROM jobs n WHERE n.id = $4) AND \(wasEnded("parent-lost"))
       """,
       """
+      UPDATE jobs SET state = \(state(.waiting, .parentAvailable)), waits_on = NULL
+      WHERE id = $1 AND state = 'waiting' AND \(wasEnded("parent-lost")) AND (scope, waits_on) IN
+        (SELECT l.scope, l.key FROM layers l WHERE l.state = 'available')
+      """,
+      """
       UPDATE cells SET state = 'waiting', updated_at = kiln_now()
       WHERE job_id = $1 AND state = 'finishing' AND \(wasEnded("parent-lost"))
+        AND EXISTS (SELECT 1 FROM jobs w WHERE w.id = $1 AND w.state = 'waiting')
       """,
       // Somebody found out before, and building it again has failed since.
       """

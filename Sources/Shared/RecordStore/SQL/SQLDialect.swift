@@ -29,6 +29,17 @@ extension SQLValue {
 }
 
 extension Migration {
+  /// Refuses a store that asks for a newer Kiln, or that lacks migrations.
+  package static func check(storeAsksFor minCompatible: Int, has version: Int, known migrations: [Migration]) throws {
+    try check(storeAsksFor: minCompatible, known: migrations)
+    let known = migrations.map(\.version).max() ?? 0
+    guard version < known else { return }
+    throw StoreError(
+      .schema,
+      "the store's schema has version \(version), this kiln needs \(known). Run 'kiln db migrate' (embedded: build once)"
+    )
+  }
+
   /// Refuses a store whose schema asks for a newer Kiln than the one that knows `migrations`.
   package static func check(storeAsksFor minCompatible: Int, known migrations: [Migration]) throws {
     let known = migrations.map(\.version).max() ?? 0

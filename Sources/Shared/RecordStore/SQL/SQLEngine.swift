@@ -19,9 +19,13 @@ package protocol SQLEngine: Sendable {
 
   /// Applies what is missing of `migrations`, each in a transaction, under a lock that lets only one
   /// process migrate, and makes `procedures` callable. Returns the versions applied. Throws `.schema`
-  /// when the store asks for a newer Kiln. Where the account may not change the schema it only checks.
+  /// when the store asks for a newer Kiln.
   @discardableResult
   func migrate(_ migrations: [Migration], procedures: [Procedure]) async throws -> [Int]
+
+  /// Whether the store's schema is one that a program knowing `migrations` can work with: throws
+  /// `.schema` where it asks for a newer Kiln, lacks a migration, or is not there.
+  func checkSchema(_ migrations: [Migration]) async throws
 
   /// Tells every process that listens to look at `topic` (after the commit, never within).
   func notify(_ topic: String) async

@@ -19,12 +19,23 @@ extension SQLRecordStore {
       return .refused(
         reason: "job \(job) is \(state)\(state == .running ? " at \(row.optionalText("holder") ?? "?")" : "")")
     }
+    let fence = Fence(job: job, attempt: try row.int("attempt"), nonce: nonce)
+    let spec: JobSpec
+    do {
+      spec = try StoredJSON.value(try row.text("spec"))
+    } catch let error as StoreError {
+      // No executor of this version can do it, and the job must not end them one after the other.
+      let failure = Failure(
+        .input, code: "job-unreadable", error.message, hint: "was it submitted to a newer Kiln than this executor's?")
+      try await fail(failure, decision: .dead, record: nil, fence: fence)
+      return .refused(reason: "job \(job) cannot be read")
+    }
     return .granted(
       Claim(
-        fence: Fence(job: job, attempt: try row.int("attempt"), nonce: nonce),
-        spec: try StoredJSON.value(try row.text("spec")), scope: Scope(text: try row.text("scope")),
-        parentImage: row.digest("parent_image"), leaseSeconds: leaseSeconds, failures: try row.int("failures"),
-        generation: try row.int("generation")))
+        fence: fence, spec: spec, scope: Scope(text: try row.text("scope")),
+        parentImage: row.digest("parent_image"),
+        parentGeneration: row.optionalInteger("parent_generation").map(Int.init), leaseSeconds: leaseSeconds,
+        failures: try row.int("failures"), generation: try row.int("generation")))
   }
 
   package func heartbeat(_ fence: Fence, leaseSeconds: Double) async throws -> HeartbeatOutcome {
@@ -40,10 +51,7 @@ extension SQLRecordStore {
   }
 
   package func completeLayer(_ result: LayerResult, fence: Fence) async throws {
-    // The repository follows from the scope, which the claim told; the store writes it into the tag.
-    let rows = [
-      SQLValue.text(result.image.description), .text(try StoredJSON.text(result)), .text(result.repository),
-    ]
+    let rows = [SQLValue.text(result.image.description), .text(try StoredJSON.text(result))]
     try await callFenced(.completeLayer, fence, rows)
     await announceEnd(fence)
   }
@@ -65,8 +73,8 @@ extension SQLRecordStore {
     await announceEnd(fence)
   }
 
-  package func parentLost(_ fence: Fence) async throws {
-    try await callFenced(.parentLost, fence, [.text(effects.identifier())])
+  package func parentLost(_ fence: Fence, generation: Int) async throws {
+    try await callFenced(.parentLost, fence, [.text(effects.identifier()), .int(generation)])
     await announceEnd(fence)
   }
 

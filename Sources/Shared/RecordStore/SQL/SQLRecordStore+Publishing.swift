@@ -4,12 +4,18 @@ extension SQLRecordStore {
   package func settleBuilds() async throws -> [BuildID] {
     let settled = try await engine.transaction { store in
       let good = "coalesce(bc.state, '') IN ('passed', 'reused')"
+      // Optional, and for a minute nobody has been seen in its pool: not waited for.
+      let hopeless = """
+        (bc.required = 0 AND b.created_at < kiln_now() - 60000 AND NOT EXISTS (SELECT 1 FROM jobs j JOIN executors e ON e.pool = j.pool
+          WHERE j.id = c.job_id AND e.last_seen > kiln_now() - 60000))
+        """
       let rows = try store.run(
         """
         SELECT b.id AS id,
           sum(CASE WHEN bc.required = 1 AND NOT \(good) THEN 1 ELSE 0 END) AS required_open,
           sum(CASE WHEN \(good) THEN 1 ELSE 0 END) AS good,
-          sum(CASE WHEN NOT \(good) AND c.state NOT IN ('failed', 'blocked', 'cancelled') THEN 1 ELSE 0 END) AS unsettled,
+          sum(CASE WHEN NOT \(good) AND c.state NOT IN ('failed', 'blocked', 'cancelled')
+            AND NOT \(hopeless) THEN 1 ELSE 0 END) AS unsettled,
           sum(CASE WHEN NOT \(good) AND c.state = 'blocked' THEN 1 ELSE 0 END) AS blocked,
           sum(CASE WHEN NOT \(good) AND c.state = 'failed' THEN 1 ELSE 0 END) AS failed
         FROM builds b JOIN build_cells bc ON bc.build_id = b.id
@@ -148,7 +154,7 @@ extension SQLRecordStore {
     let parts = payload.split(separator: " ", maxSplits: kind == "tag-layer" ? 2 : 1).map(String.init)
     switch kind {
     case "tag-layer" where parts.count == 3:
-      if let image = Digest(parts[2]) { return .tagLayer(repository: parts[0], tag: parts[1], image: image) }
+      if let image = Digest(parts[2]) { return .tagLayer(Scope(text: parts[0]), tag: parts[1], image: image) }
     case "dead-letter" where parts.count == 2:
       return .deadLetter(pool: PoolName(text: parts[0]), try StoredJSON.value(parts[1]))
     default: break

@@ -93,13 +93,14 @@ extension SQLRecordStore {
     }
   }
 
-  package func reviveOverDelivered(_ message: JobMessage) async throws -> Bool {
+  package func reviveOverDelivered(_ message: JobMessage, afterSeconds: Double) async throws -> Bool {
     let revived = try await engine.transaction { store in
       try store.run(
         """
-        UPDATE jobs SET state = \(Procedure.state(.queued, .ghost)), queued_at = NULL
+        UPDATE jobs SET state = \(Procedure.state(.queued, .ghost)), queued_at = NULL,
+          publish_lease_until = kiln_now() + $3
         WHERE id = $1 AND dispatch = $2 AND state IN \(Procedure.states(.ghost)) RETURNING id AS id
-        """, [.id(message.job), .int(message.dispatch)]
+        """, [.id(message.job), .int(message.dispatch), .milliseconds(afterSeconds)]
       ).count == 1
     }
     if revived { await engine.notify("work") }
@@ -157,21 +158,42 @@ extension SQLRecordStore {
     }
   }
 
-  package func reviveOwnerless() async throws -> Int {
-    try await engine.transaction { store in
+  package func cancelOwnerless() async throws -> [BuildID] {
+    let open = "('waiting', 'ready', 'queued', 'running', 'delayed')"
+    return try await engine.transaction { store in
+      try store.run("UPDATE builds SET publish_lease_until = NULL WHERE state = 'publishing'")
+      let builds = try store.run(
+        """
+        UPDATE builds SET state = 'cancelled', problem = 'interrupted', finished_at = kiln_now()
+        WHERE state IN ('accepted', 'running', 'cancelling') RETURNING id AS id
+        """
+      ).map { BuildID(text: try $0.text("id")) }
+      for build in builds {
+        try store.run(
+          "UPDATE build_cells SET state = 'cancelled' WHERE build_id = $1 AND state IS NULL", [.id(build)])
+      }
       try store.run(
         """
-        UPDATE attempts SET outcome = 'given-back', ended_at = kiln_now(), result = 'the process that ran it ended'
+        UPDATE layers SET state = 'idle', updated_at = kiln_now()
+        WHERE state = 'building' AND job_id IN (SELECT id FROM jobs WHERE state IN \(open))
+        """)
+      try store.run(
+        """
+        UPDATE cells SET state = 'cancelled', updated_at = kiln_now()
+        WHERE state IN \(Procedure.list(CellState.sources(of: .cancel).map(\.rawValue)))
+          AND job_id IN (SELECT id FROM jobs WHERE state IN \(open))
+        """)
+      try store.run(
+        """
+        UPDATE attempts SET outcome = 'cancelled', ended_at = kiln_now(), result = 'the process that ran it ended'
         WHERE outcome IS NULL
         """)
-      try store.run("UPDATE builds SET publish_lease_until = NULL WHERE state = 'publishing'")
-      return try store.run(
+      try store.run(
         """
-        UPDATE jobs SET state = 'ready', lease_until = NULL, publish_lease_until = NULL
-        WHERE state IN ('running', 'queued') OR (state = 'ready' AND publish_lease_until IS NOT NULL)
-        RETURNING id AS id
-        """
-      ).count
+        UPDATE jobs SET state = 'cancelled', lease_until = NULL, publish_lease_until = NULL, finished_at = kiln_now()
+        WHERE state IN \(open)
+        """)
+      return builds
     }
   }
 }

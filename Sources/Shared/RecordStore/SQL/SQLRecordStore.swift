@@ -17,6 +17,11 @@ package struct SQLRecordStore<Engine: SQLEngine>: RecordStore {
 
   package func close() async { await engine.close() }
 
+  /// Throws `.schema` where this program cannot work with the store as it is.
+  package func checkSchema(_ dialect: Schema.Dialect) async throws {
+    try await engine.checkSchema(Schema.migrations(dialect))
+  }
+
   /// Brings the schema up to date. Returns the versions applied.
   package func migrate(_ dialect: Schema.Dialect) async throws -> [Int] {
     try await engine.migrate(Schema.migrations(dialect), procedures: Procedure.all)

@@ -1,5 +1,3 @@
-import RecordStore
-
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
@@ -8,42 +6,41 @@ import RecordStore
   import Darwin
 #endif
 
-/// The one owner of an embedded store: an exclusive `flock` on a file beside it, with the owner's pid
+/// The one owner of a file or a folder: an exclusive `flock` on a file beside it, with the owner's pid
 /// inside for those who find it taken. The kernel lets go when the owner dies; the file stays, for
 /// removing it would let two owners in.
-struct FileLock: ~Copyable {
+package final class FileLock: Sendable {
+  package enum Problem: Error, Sendable {
+    /// Somebody holds it, in this process or another: its pid, if it says.
+    case held(by: String?)
+    /// It cannot be opened, locked or written.
+    case unusable(String)
+  }
+
   private let descriptor: Int32
 
-  /// Throws `.refused`, naming the owner, when another engine holds it, in this process or any other.
-  init(path: String, guarding store: String) throws {
+  package init(path: String) throws(Problem) {
     let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else {
-      throw StoreError(
-        .refused,
-        "cannot open \(path): \(String(cString: strerror(errno))). "
-          + "Check that its folder exists and is yours to write")
+      throw .unusable(
+        "cannot open \(path): \(String(cString: strerror(errno))). Check that its folder exists and is yours to write")
     }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       let reason = errno
       defer { _ = close(descriptor) }
-      guard reason == EWOULDBLOCK else {
-        throw StoreError(.unavailable, "cannot lock \(path): \(String(cString: strerror(reason)))")
-      }
-      throw StoreError(
-        .refused,
-        "\(store) is in use by process \(Self.owner(descriptor) ?? "(unknown)"). "
-          + "End it, or use another store")
+      guard reason == EWOULDBLOCK else { throw .unusable("cannot lock \(path): \(String(cString: strerror(reason)))") }
+      throw .held(by: Self.owner(descriptor))
     }
     let pid = Array("\(getpid())\n".utf8)
     guard ftruncate(descriptor, 0) == 0, write(descriptor, pid, pid.count) == pid.count else {
       defer { _ = close(descriptor) }
-      throw StoreError(.unavailable, "cannot write \(path): \(String(cString: strerror(errno)))")
+      throw .unusable("cannot write \(path): \(String(cString: strerror(errno)))")
     }
     self.descriptor = descriptor
   }
 
   /// Whether somebody holds it.
-  static func isHeld(path: String) -> Bool {
+  package static func isHeld(path: String) -> Bool {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return false }
     defer { _ = close(descriptor) }

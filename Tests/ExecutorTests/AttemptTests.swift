@@ -1,0 +1,254 @@
+import Foundation
+import JobQueue
+import Logging
+import Model
+import RecordStore
+import Registry
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import KilnExecutor
+
+/// What an attempt does when the store or the host fails it.
+@Suite(.timeLimit(.minutes(1))) struct AttemptTests {
+  @Test func aLeaseEndsByItselfWhileAHeartbeatHangs() async throws {
+    let store = ScriptedStore(generation: 1)
+    store.heartbeatHangs = true
+    try await withExecutor(store, time: ManualTime()) { executor in
+      let failure = try await AttemptRunner(executor: executor).run(JobID(text: "job"))
+      #expect(failure == nil)
+    }
+    // Somebody else may have the job by now: nothing is written.
+    #expect(store.ends == [])
+    #expect(store.isHeartbeatOver, "whoever hung was told to stop")
+  }
+
+  @Test func whatStandsOnABaseHasNoParentToLose() async throws {
+    let store = ScriptedStore(generation: nil)
+    try await withExecutor(store, time: ShortSleeps()) { executor in
+      let failure = try await AttemptRunner(executor: executor).run(JobID(text: "job"))
+      #expect(failure == .infrastructure)
+    }
+    #expect(store.ends == ["base-gone"])
+  }
+
+  @Test func aLostParentIsToldByItsGeneration() async throws {
+    let store = ScriptedStore(generation: 3)
+    try await withExecutor(store, time: ShortSleeps()) { executor in
+      _ = try await AttemptRunner(executor: executor).run(JobID(text: "job"))
+    }
+    #expect(store.ends == ["parent-lost 3"])
+  }
+
+  // MARK: Evidence
+
+  @Test func whenAnAnswerIsLostTheSamePieceIsSentAgain() async throws {
+    let store = ScriptedStore(generation: 1)
+    try await withExecutor(store, time: ShortSleeps()) { executor in
+      let writer = EvidenceWriter(executor: executor, fence: Fence(job: JobID(text: "job"), attempt: 1, nonce: "n"))
+      store.lostAnswers = 1
+      await writer.log(Array("one ".utf8))
+      await writer.finish()
+      await writer.log(Array("two ".utf8))
+      await writer.finish()
+      #expect(store.kept(.log) == "one two ")
+    }
+  }
+
+  @Test func resultsAndLogKeepTheirOrderAndNothingIsLost() async throws {
+    let store = ScriptedStore(generation: 1)
+    try await withExecutor(store, time: ShortSleeps()) { executor in
+      let writer = EvidenceWriter(executor: executor, fence: Fence(job: JobID(text: "job"), attempt: 1, nonce: "n"))
+      let result = TestResult(name: "starts", passed: true, exitCode: 0, seconds: 1, outputTail: "")
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { _ = await writer.flushForever() }
+        for number in 0..<200 {
+          await writer.log(Array("\(number) ".utf8))
+          if number == 100 { await writer.add([result]) }
+        }
+        group.cancelAll()
+      }
+      await writer.finish()
+      #expect(store.kept(.log) == (0..<200).map { "\($0) " }.joined())
+      #expect(store.kept(.tests).contains("starts"))
+      let logs = store.chunks.filter { $0.stream == .log }
+      let tests = try #require(store.chunks.first { $0.stream == .tests })
+      let before = logs.filter { $0.sequence < tests.sequence }.flatMap(\.bytes)
+      #expect(String(decoding: before, as: UTF8.self) == (0...100).map { "\($0) " }.joined())
+    }
+  }
+
+  // MARK: An unfit host
+
+  @Test func aHostThatFailedTakesNothingUntilItsEngineAnswers() async throws {
+    let store = ScriptedStore(generation: nil)
+    let jobs = try (1...2).map { try JobMessage(job: JobID(text: "job-\($0)"), dispatch: 1).body }
+    let queue = ScriptedQueue(jobs)
+    let claimsSeen = Mutex<[Int]>([])
+    try await withExecutor(store, queue: queue, time: ShortSleeps()) { executor in
+      var executor = executor
+      executor.settings.unfitSeconds = 1
+      executor.watch = HostWatch(freeBytes: { nil }, floorBytes: 0) {
+        let seen = claimsSeen.withLock { seen in
+          seen.append(store.claims)
+          return seen.count
+        }
+        return seen < 3 ? Failure(.infrastructure, code: "engine-frozen", "no answer") : nil
+      }
+      try await ExecutorService(executor).run()
+    }
+    #expect(claimsSeen.withLock { $0 } == [1, 1, 1, 2])
+    #expect(queue.acknowledged == jobs)
+    #expect(queue.slots == 3)
+  }
+
+  @Test func belowTheDiskFloorNothingIsTaken() async throws {
+    let store = ScriptedStore(generation: nil)
+    let jobs = try (1...2).map { try JobMessage(job: JobID(text: "job-\($0)"), dispatch: 1).body }
+    let queue = ScriptedQueue(jobs)
+    let looks = Mutex(0)
+    try await withExecutor(store, queue: queue, time: ShortSleeps()) { executor in
+      var executor = executor
+      executor.settings.unfitSeconds = 1
+      executor.watch = HostWatch(
+        freeBytes: {
+          looks.withLock { looks in
+            looks += 1
+            return looks < 4 ? 10 : 30
+          }
+        }, floorBytes: 20, liveness: { nil })
+      try await ExecutorService(executor).run()
+    }
+    #expect(store.claims == 2)
+    #expect(looks.withLock { $0 } > 4)
+    #expect(queue.acknowledged == jobs)
+  }
+
+  private func withExecutor(
+    _ store: ScriptedStore, queue: any JobQueue = ScriptedQueue([]), time: any TimeSource,
+    _ body: (Executor) async throws -> Void
+  ) async throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("kiln-attempt-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let images = try OCILayoutStore(directory: folder)
+    for bytes in [ScriptedStore.config, ScriptedStore.blob] {
+      try await images.upload(bytes, digest: Digest(of: bytes), to: "layers")
+    }
+    try await images.put(ScriptedStore.base, in: "layers", tag: nil)
+    let name = ExecutorName(text: "executor")
+    let platform = try #require(Platform("linux/amd64"))
+    let host = HostFacts(
+      executor: name, kilnVersion: "1", engineVersion: "1", builderVersion: "1", platforms: [platform], cpuCount: 1,
+      freeBytes: nil)
+    try await body(
+      Executor(
+        name: name, pool: Pool(name: PoolName(text: "pool"), platforms: [platform], slots: 1), host: host,
+        store: store, queue: queue, images: images, builder: Waits(), tester: Waits(),
+        workFolder: folder, effects: Effects(time: time, random: SeededRandom(seed: 1)),
+        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }))
+  }
+}
+
+/// Works until it is told to stop.
+private struct Waits: LayerBuilder, CellTester {
+  private func forever() async throws -> Never {
+    let (never, continuation) = AsyncStream<Never>.makeStream()
+    for await _ in never {}
+    continuation.finish()
+    throw CancellationError()
+  }
+  func build(_ request: LayerBuildRequest, report: any BuildReport) async throws -> BuiltLayer { try await forever() }
+  func test(_ request: CellTestRequest, report: any BuildReport) async throws -> [TestResult] { try await forever() }
+  func describe(_ request: CellTestRequest, report: any BuildReport) async throws -> URL? { nil }
+}
+
+/// Grants every claim, for a cell whose image nobody has (or a layer, where heartbeats hang), and keeps
+/// what is written.
+// Unchecked: all state is under `lock`; what a test sets, it sets before the attempt.
+private final class ScriptedStore: AttemptStore, @unchecked Sendable {
+  static let config = Data(#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#.utf8)
+  static let blob = Data("blob".utf8)
+  static let base = Manifest(
+    mediaType: MediaType.imageManifest,
+    bytes: Data(
+      """
+      {"schemaVersion":2,"mediaType":"\(MediaType.imageManifest)",\
+      "config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"\(Digest(of: config))",\
+      "size":\(config.count)},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar",\
+      "digest":"\(Digest(of: blob))","size":\(blob.count)}]}
+      """.utf8))
+
+  var heartbeatHangs = false
+  var lostAnswers = 0
+  private let lock = NSLock()
+  private let generation: Int?
+  private var granted = 0
+  private var written: [String] = []
+  private var pieces: [EvidenceChunk] = []
+  private var heartbeatEnded = false
+
+  init(generation: Int?) { self.generation = generation }
+
+  var claims: Int { lock.withLock { granted } }
+  var ends: [String] { lock.withLock { written } }
+  var chunks: [EvidenceChunk] { lock.withLock { pieces.sorted { $0.sequence < $1.sequence } } }
+  var isHeartbeatOver: Bool { lock.withLock { heartbeatEnded } }
+  func kept(_ stream: EvidenceChunk.Stream) -> String {
+    String(decoding: chunks.filter { $0.stream == stream }.flatMap(\.bytes), as: UTF8.self)
+  }
+
+  func announce(_ executor: ExecutorName, pool: PoolName, slots: Int, host: HostFacts) async throws {}
+
+  func claim(_ job: JobID, executor: ExecutorName, nonce: String, leaseSeconds: Double) async throws -> ClaimOutcome {
+    lock.withLock { granted += 1 }
+    let platform = try #require(Platform("linux/amd64"))
+    let base = BaseImage(name: "base", source: "r.example/base", digest: Self.base.digest)
+    let spec: JobSpec =
+      heartbeatHangs
+      ? .layer(
+        PlannedLayer(
+          key: LayerKey(text: "layer"), parent: .base(base), fragment: nil, title: "layer", platform: platform,
+          dockerfile: "FROM kiln-parent\n", arguments: [:], context: nil, secrets: [:], reproducible: true))
+      : .finish(
+        PlannedCell(
+          key: CellKey(text: "cell"), product: "app", productVersion: "1", variant: "",
+          target: BuildTarget(platform: platform), manifest: "app",
+          template: FragmentVersion(name: "t", version: "1"), fragments: [], base: base,
+          path: [LayerKey(text: "layer")], tests: []))
+    return .granted(
+      Claim(
+        fence: Fence(job: job, attempt: 1, nonce: nonce), spec: spec, scope: .release, parentImage: nil,
+        parentGeneration: generation, leaseSeconds: leaseSeconds, failures: 0, generation: 1))
+  }
+
+  func heartbeat(_ fence: Fence, leaseSeconds: Double) async throws -> HeartbeatOutcome {
+    guard heartbeatHangs else { return .extended }
+    let (never, continuation) = AsyncStream<Never>.makeStream()
+    for await _ in never {}
+    continuation.finish()
+    lock.withLock { heartbeatEnded = true }
+    throw CancellationError()
+  }
+
+  func append(_ chunk: EvidenceChunk, fence: Fence) async throws {
+    try lock.withLock {
+      // As the real one: what has a number is kept once.
+      if !pieces.contains(where: { $0.sequence == chunk.sequence }) { pieces.append(chunk) }
+      guard lostAnswers == 0 else {
+        lostAnswers -= 1
+        throw StoreError(.unavailable, "the answer is lost")
+      }
+    }
+  }
+
+  func completeLayer(_ result: LayerResult, fence: Fence) async throws { end("layer") }
+  func completeCell(_ record: CompatibilityRecord, fence: Fence) async throws { end("cell") }
+  func fail(_ failure: Failure, decision: RetryPolicy.Decision, record: CompatibilityRecord?, fence: Fence)
+    async throws
+  { end(failure.code) }
+  func giveBack(_ fence: Fence, reason: String) async throws { end("given back") }
+  func parentLost(_ fence: Fence, generation: Int) async throws { end("parent-lost \(generation)") }
+
+  private func end(_ text: String) { lock.withLock { written.append(text) } }
+}
