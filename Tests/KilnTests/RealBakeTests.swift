@@ -15,15 +15,19 @@ struct RealBakeTests {
       let archive = root.appendingPathComponent("tea.tar").path
       let baked = try await folder.kiln.run(
         [
-          "buildx", "bake", "--file", "bake.json", "--progress", "plain", "--set",
+          "docker", "buildx", "bake", "--file", "bake.json", "--progress", "plain", "--set",
           "*.output=type=oci,dest=\(archive),rewrite-timestamp=true", "tea",
-        ], program: URL(fileURLWithPath: "/usr/bin/docker"))
+        ], program: URL(fileURLWithPath: "/usr/bin/env"))
       #expect(baked.status == 0, "\(baked.errors)")
       let built = try await folder.kiln.run(["build", "--output", "images"])
       #expect(built.status == 0, "\(built)")
-      let theirs = try await facts("oci-archive:\(archive)")
-      #expect(theirs.rootfs.diffIDs.count > 2)
-      #expect(try await facts("oci:\(root.path)/images/tiny-tea:1.0.0") == theirs)
+      var theirs = try await facts("oci-archive:\(archive)")
+      var ours = try await facts("oci:\(root.path)/images/tiny-tea:1.0.0")
+      // Bake's exporter may write the base's blob anew; Kiln's images keep the base's own.
+      theirs.rootfs.diffIDs.removeFirst()
+      ours.rootfs.diffIDs.removeFirst()
+      #expect(theirs.rootfs.diffIDs.count == 3)
+      #expect(ours == theirs)
     }
   }
 

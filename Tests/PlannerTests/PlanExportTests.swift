@@ -54,7 +54,7 @@ import Testing
 
   @Test func whatBakeCannotCarryIsListed() throws {
     var fixture = PlannerTests.withMatrix()
-    fixture.files["fragments/core/0.2.1/fragment.yml"]? += "conflicts: [app]\n"
+    fixture.files["fragments/core/0.2.1/fragment.yml"]? += "conflicts: {app: 1.0.0}\n"
     fixture.change(
       "products/hello.yml", "  - platform: linux/amd64", "  - platform: linux/amd64\n  - platform: linux/arm64")
     let left = try bake(fixture).leftOut
