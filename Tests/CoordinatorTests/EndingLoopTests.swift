@@ -29,6 +29,26 @@ import Testing
     }
   }
 
+  @Test func anImageThatIsGoneBeforeItsTagMovedFailsTheBuildWithWhatToDo() async throws {
+    try await Bench.with { bench in
+      try await bench.queue.prepare([Bench.pool])
+      let build = try await bench.submit()
+      let worker = Worker(bench)
+      while try await bench.build(build).cells.contains(where: { $0.state != .passed }) {
+        try await bench.dispatch()
+        try await worker.drain()
+      }
+      let image = try #require(try await bench.build(build).cells.first?.image)
+      try bench.delete(image)
+      try await bench.end()
+      let ended = try await bench.build(build)
+      #expect(ended.summary.state == .failed)
+      #expect(ended.summary.problem?.contains("\(image)") == true)
+      #expect(ended.summary.problem?.contains("submit again") == true)
+      #expect(try await tag(bench) == nil)
+    }
+  }
+
   @Test func theTagDoesNotMoveUntilAllRequiredCellsPassed() async throws {
     try await Bench.with { bench in
       try await bench.queue.prepare([Bench.pool])

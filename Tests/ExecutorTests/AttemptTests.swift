@@ -56,6 +56,19 @@ import Testing
     }
   }
 
+  @Test func resultsComeBehindWhatWasPrintedBefore() async throws {
+    let store = ScriptedStore(generation: 1)
+    try await withExecutor(store, time: ShortSleeps()) { executor in
+      let writer = EvidenceWriter(executor: executor, fence: Fence(job: JobID(text: "job"), attempt: 1, nonce: "n"))
+      await writer.log(Array("before".utf8))
+      await writer.add([TestResult(name: "starts", passed: true, exitCode: 0, seconds: 1, outputTail: "")])
+      await writer.log(Array("after".utf8))
+      await writer.finish()
+      #expect(store.chunks.map(\.stream) == [.log, .tests, .log])
+      #expect(store.chunks.map(\.sequence) == [0, 1, 2])
+    }
+  }
+
   @Test func resultsAndLogKeepTheirOrderAndNothingIsLost() async throws {
     let store = ScriptedStore(generation: 1)
     try await withExecutor(store, time: ShortSleeps()) { executor in
