@@ -19,8 +19,12 @@ export TSAN_BUILD = .build-tsan
 # names begin with "Real".
 export NEEDS_SERVICES = ^(FarmTests|JobQueueAMQPTests|RecordStorePostgresTests)[.]|[.]Real
 
-# `make soak` goes round for so long.
+# Suites that are too long for `make test`.
+export SOAK_ONLY = [.]Soak
+
+# `make soak` kills daemons for so long, beginning with this seed.
 export SOAK_SECONDS ?= 600
+export SOAK_SEED ?= 1
 
 .PHONY: help setup build demo format check test soak bench services base clean
 
@@ -48,12 +52,12 @@ format: ## lay out the Swift files as `check` wants them
 check: ## formatting, laws, and the tests that need no services
 	scripts/check
 	swift build --build-tests $(SWIFT_FLAGS) --scratch-path $(DEBUG_BUILD)
-	swift test --skip-build --no-parallel $(SWIFT_FLAGS) --scratch-path $(DEBUG_BUILD) --skip '$(NEEDS_SERVICES)'
+	swift test --skip-build --no-parallel $(SWIFT_FLAGS) --scratch-path $(DEBUG_BUILD) --skip '$(NEEDS_SERVICES)' --skip '$(SOAK_ONLY)'
 
 test: ## everything, on real services that are started and stopped
 	scripts/test
 
-soak: ## the tests again and again under the thread sanitizer, for SOAK_SECONDS
+soak: ## the thread sanitizer, emulated platforms, daemons killed for SOAK_SECONDS
 	scripts/soak
 
 bench: ## the release build, and how fast it is

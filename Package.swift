@@ -117,7 +117,7 @@ let package = Package(
       "ExecutorTests",
       [
         "KilnExecutor", "JobQueue", "RecordStore", "RecordStoreSQLite", "HTTPClient", "Registry", "Catalog", "Planner",
-        "Model", "TestSupport", logging,
+        "Model", "TestSupport", hummingbird, logging,
       ], fixtures: ["Fixtures"]),
     // `make bench`: how fast it is, on real services. See docs/bench.md.
     .executableTarget(

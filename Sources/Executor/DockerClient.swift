@@ -92,6 +92,10 @@ package struct DockerClient: Sendable {
       var known = credentials["auths"] as? [String: Any] ?? [:]
       known[login.host] = ["auth": login.credentials.encoded]
       credentials["auths"] = known
+      // For this host the client looks here, whatever helper the user has for all others.
+      var helpers = credentials["credHelpers"] as? [String: Any] ?? [:]
+      helpers[login.host] = ""
+      credentials["credHelpers"] = helpers
     }
     return credentials
   }

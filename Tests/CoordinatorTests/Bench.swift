@@ -126,6 +126,27 @@ struct Bench: Sendable {
     Issue.record("build \(build.id) does not end", sourceLocation: sourceLocation)
   }
 
+  /// The executors see through all that can be built for `platform`, and nothing else.
+  func finishOnly(_ platform: String, of build: AcceptedBuild, worker: Worker) async throws {
+    while let open = try await self.build(build).jobs.first(where: {
+      $0.state == .ready && $0.title.hasSuffix(platform)
+    }) {
+      try await worker.finish(try #require(try await worker.claim(open.id)))
+    }
+  }
+
+  /// The executors go on until each cell of the build passed or failed; nobody ends the build.
+  func settleCells(
+    of build: AcceptedBuild, worker: Worker, sourceLocation: SourceLocation = #_sourceLocation
+  ) async throws {
+    for _ in 0..<100 {
+      if try await self.build(build).cells.allSatisfy({ [.passed, .failed].contains($0.state) }) { return }
+      try await dispatch()
+      try await worker.drain()
+    }
+    Issue.record("the cells of build \(build.id) do not settle", sourceLocation: sourceLocation)
+  }
+
   /// Submits and sees it through.
   @discardableResult
   func run(_ catalog: CatalogFiles? = nil, key: String = "key") async throws -> BuildDetail {

@@ -34,10 +34,7 @@ import Testing
       try await bench.queue.prepare([Bench.pool])
       let build = try await bench.submit()
       let worker = Worker(bench)
-      while try await bench.build(build).cells.contains(where: { $0.state != .passed }) {
-        try await bench.dispatch()
-        try await worker.drain()
-      }
+      try await bench.settleCells(of: build, worker: worker)
       let image = try #require(try await bench.build(build).cells.first?.image)
       try bench.delete(image)
       try await bench.end()
@@ -202,10 +199,7 @@ import Testing
       try await bench.queue.prepare([Bench.pool])
       let build = try await bench.submit()
       let worker = Worker(bench)
-      while try await bench.build(build).cells.contains(where: { $0.state != .passed }) {
-        try await bench.dispatch()
-        try await worker.drain()
-      }
+      try await bench.settleCells(of: build, worker: worker)
       let kill = KillAt(point)
       try await bench.end(try bench.coordinator(failpoints: kill))
       #expect(kill.wasReached)
@@ -232,10 +226,7 @@ import Testing
       try await bench.queue.prepare([Bench.pool])
       let build = try await bench.submit()
       let worker = Worker(bench)
-      while try await bench.build(build).cells.contains(where: { $0.state != .passed }) {
-        try await bench.dispatch()
-        try await worker.drain()
-      }
+      try await bench.settleCells(of: build, worker: worker)
       let child = try #require(try await bench.build(build).cells.first?.image)
       let newer = try #require(try await bench.images.manifest(.digest(child), in: "layers"))
       let late = NewerTag(bench: bench, image: newer, sequence: build.sequence + 1)

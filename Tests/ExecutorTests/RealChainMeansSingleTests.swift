@@ -65,9 +65,13 @@ import Testing
   ]
 
   @Test(arguments: cases) func equals(_ example: Case) async throws {
+    try await Self.expectEqual(example, "linux/amd64")
+  }
+
+  static func expectEqual(_ example: Case, _ platform: String) async throws {
     let host = try await TestHost()
     defer { host.remove() }
-    let base = try TestImage.base("linux/amd64")
+    let base = try TestImage.base(platform)
     let head = "FROM kiln-parent\nARG SOURCE_DATE_EPOCH\n"
     var chain = base
     for fragment in example.fragments {
@@ -86,9 +90,16 @@ import Testing
   }
 
   /// The history tells the steps, among them each layer's own ARG lines.
-  private func withoutHistory(_ image: TestImage) throws -> NSDictionary {
+  private static func withoutHistory(_ image: TestImage) throws -> NSDictionary {
     let copy = NSMutableDictionary(dictionary: try image.configuration as! [AnyHashable: Any])
     copy.removeObject(forKey: "history")
     return copy
+  }
+}
+
+/// `make soak`: the same where every step is emulated.
+@Suite struct SoakChainMeansSingle {
+  @Test(arguments: RealChainMeansSingle.cases) func equals(_ example: RealChainMeansSingle.Case) async throws {
+    try await RealChainMeansSingle.expectEqual(example, "linux/arm64")
   }
 }

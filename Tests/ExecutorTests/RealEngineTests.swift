@@ -1,7 +1,9 @@
 import Foundation
+import Hummingbird
 import Logging
 import Model
 import Registry
+import Synchronization
 import TestSupport
 import Testing
 
@@ -63,6 +65,37 @@ import Testing
     #expect(written == #"{"auths":{"r":{"auth":"eA=="}}}"#)
     #expect(!docker.environment.values.contains { $0.contains("secret") })
     #expect(docker.environment["DOCKER_HOST"] == "unix:///x")
+  }
+
+  /// The client asks a host's own helper before the user's for all hosts; no name means the file itself.
+  @Test func aLoginIsFoundBesideTheUsersHelper() async throws {
+    let host = try await TestHost()
+    defer { host.remove() }
+    let user = host.folder.appendingPathComponent("user")
+    try FileManager.default.createDirectory(at: user, withIntermediateDirectories: true)
+    try Data(#"{"credsStore":"absent","credHelpers":{"o":"other"}}"#.utf8)
+      .write(to: user.appendingPathComponent("config.json"))
+    let seen = Mutex<[String]>([])
+    try await withServer { router in
+      router.head("v2/**") { request, _ in
+        guard let login = request.headers[.authorization] else {
+          return Response(status: .unauthorized, headers: [.wwwAuthenticate: "Basic realm=\"r\""])
+        }
+        seen.withLock { $0.append(login) }
+        return Response(status: .notFound)
+      }
+    } _: { address in
+      let registry = address.replacing("http://", with: "")
+      let docker = try DockerClient(
+        builder: Pool.Builder(host: try Services.require("KILN_TEST_ENGINE_A")),
+        configurationFolder: host.folder.appendingPathComponent("own"),
+        login: RegistryLogin(host: registry, credentials: RegistryCredentials(user: "u", password: "p")),
+        inherited: ["DOCKER_CONFIG": user.path, "PATH": ProcessInfo.processInfo.environment["PATH"] ?? ""],
+        time: SystemTime())
+      let result = try await docker.run(["buildx", "imagetools", "inspect", "\(registry)/some/image:latest"])
+      #expect(!result.succeeded)
+    }
+    #expect(seen.withLock { $0.first } == "Basic \(Data("u:p".utf8).base64EncodedString())")
   }
 
   @Test func whatAKilledExecutorLeftIsEnded() async throws {

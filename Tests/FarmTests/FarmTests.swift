@@ -49,47 +49,8 @@ struct FarmTests {
     // Where builds of the same tags overlap, one that ends after a newer one leaves them to it.
     for build in builds { #expect([.passed, .superseded].contains(build.summary.state), "\(build.summary)") }
     #expect(builds.contains { $0.summary.state == .passed })
-    try await expectOncePerLayer(farm, builds)
-    try await expectRecordsPull(farm)
-  }
-
-  /// Each RUN of each layer once, and once more at most for every attempt at it that a kill interrupted.
-  private func expectOncePerLayer(_ farm: TestFarm, _ builds: [BuildDetail]) async throws {
-    let counts = farm.counter.all
-    #expect(counts.count == 8, "\(counts)")
-    var layers: Set<LayerKey> = []
-    for job in Set(builds.flatMap(\.jobs).map(\.id)) {
-      let detail: JobDetail = try await farm.get("jobs/\(job)")
-      guard let layer = detail.layer else { continue }
-      #expect(layers.insert(layer).inserted, "a second job for \(detail.summary.title)")
-      #expect(detail.attempts.filter { $0.outcome == "succeeded" }.count == 1, "\(detail)")
-      let interrupted = detail.attempts.count - 1
-      // An attempt may have been killed before its step began.
-      let count = try #require(counts[farm.counterName(detail.summary.title)], "\(detail.summary.title): \(counts)")
-      #expect((1...1 + interrupted).contains(count), "\(detail.summary.title): \(count), \(interrupted) interrupted")
-    }
-    #expect(layers.count == 8)
-  }
-
-  private func expectRecordsPull(_ farm: TestFarm) async throws {
-    let records: [StoredRecord] = try await farm.kiln.json(["records", "--json"])
-    #expect(records.count == 6)
-    for stored in records {
-      #expect(stored.record.verdict == .passed)
-      let target = farm.kiln.folder.appendingPathComponent("pull-\(stored.id)")
-      // skopeo checks every digest on its way.
-      let pulled = try await farm.kiln.run(
-        [
-          "copy", "--quiet", "--src-tls-verify=false", "docker://\(farm.registry)/layers@\(stored.record.image)",
-          "oci:\(target.path):image",
-        ], program: URL(fileURLWithPath: "/usr/bin/skopeo"))
-      #expect(pulled.status == 0, "\(pulled.errors)")
-      // The base's blobs are its own, byte for byte.
-      let blobs = try await farm.layerBlobs("layers@\(stored.record.image)")
-      let base = try await farm.layerBlobs("layers@\(stored.record.base.digest)")
-      #expect(!base.isEmpty && blobs.count > base.count && Array(blobs.prefix(base.count)) == base)
-      try FileManager.default.removeItem(at: target)
-    }
+    try await farm.expectOncePerLayer(builds, of: farm.catalog, layers: 8)
+    try await farm.expectRecordsPull(count: 6)
   }
 
   private func submitAgain(_ farm: TestFarm) async throws {

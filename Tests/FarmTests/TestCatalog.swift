@@ -4,10 +4,13 @@ import Model
 /// A catalog whose RUN steps call the counter: each names its fragment and the machine it runs on.
 struct TestCatalog {
   let folder: URL
+  /// The word that its steps, and so its layers, share with no other catalog's.
+  let run: String
 
   /// Products `one` and `two` share all but their last fragment; `one` has two variants.
   init(in parent: URL, base source: String, port: UInt16, run: String, platforms: [String]) throws {
-    folder = parent.appendingPathComponent("catalog", isDirectory: true)
+    folder = parent.appendingPathComponent("catalog-\(run)", isDirectory: true)
+    self.run = run
     let count = { (name: String) in "RUN wget -q -O /dev/null http://127.0.0.1:\(port)/\(run)-\(name)-$(uname -m)" }
     try write("catalog.yml", "name: farm\nbases:\n  busybox:\n    source: \(source)\n    tag: latest\n")
     for product in ["one", "two"] {
@@ -49,6 +52,13 @@ struct TestCatalog {
     let file = folder.appendingPathComponent(path)
     try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
     try Data(text.utf8).write(to: file)
+  }
+
+  /// What the RUN step of a layer calls the counter by: "core@1.0.0 linux/arm64" is RUN-core-aarch64.
+  func counterName(_ title: String) -> String {
+    let words = title.split(whereSeparator: { "@ /".contains($0) }).map(String.init)
+    let version = words[0] == "core" ? "" : words[1]
+    return "\(run)-\(words[0])\(version)-\(words[3] == "amd64" ? "x86_64" : "aarch64")"
   }
 
   private func fragment(_ name: String, _ version: String, _ text: String) throws {

@@ -19,11 +19,14 @@ final class TestFarm: @unchecked Sendable {
   let engineA: String
   let engineB: String
   private let run: String
+  private let platforms: [String]
   private let database: String
   private let lock = NSLock()
   private var daemons: [Process] = []
 
-  init(run name: String, platforms: [String]) async throws {
+  /// - Parameter attempts: how many at one job may fail for infrastructure, kills among it.
+  init(run name: String, platforms: [String], attempts: Int = 5) async throws {
+    self.platforms = platforms
     run = "\(name)\(ProcessInfo.processInfo.processIdentifier)"
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("kiln-farm-\(run)", isDirectory: true)
     try? FileManager.default.removeItem(at: folder)
@@ -59,7 +62,7 @@ final class TestFarm: @unchecked Sendable {
         emulated: \(emulated)
         network: host
         retries:
-          infrastructure: {attempts: 5, firstDelaySeconds: 1, maximumDelaySeconds: 5}
+          infrastructure: {attempts: \(attempts), firstDelaySeconds: 1, maximumDelaySeconds: 5}
         """)
     }
     let created = try await tool("psql", [superuser, "-c", "CREATE DATABASE \(database)"])
@@ -77,8 +80,20 @@ final class TestFarm: @unchecked Sendable {
       let made = try await tool("psql", [superuser, "-c", login])
       #expect(made.status == 0, "\(made.errors)")
     }
+    try await lock(catalog)
+  }
+
+  private func lock(_ catalog: TestCatalog) async throws {
     let locked = try await kiln.run(["lock", "--catalog", catalog.folder.path])
     #expect(locked.status == 0, "\(locked.errors)")
+  }
+
+  /// One more catalog, that has no layer in common with any other of this farm.
+  func anotherCatalog(_ number: Int) async throws -> TestCatalog {
+    let catalog = try TestCatalog(
+      in: kiln.folder, base: "\(registry)/base", port: counter.port, run: "\(run)r\(number)", platforms: platforms)
+    try await lock(catalog)
+    return catalog
   }
 
   private static let roles = ["coordinator", "executor"]
@@ -164,13 +179,6 @@ final class TestFarm: @unchecked Sendable {
       var layers: [Blob]
     }
     return try JSONDecoder().decode(Fields.self, from: Data(manifest.output.utf8)).layers.map(\.digest)
-  }
-
-  /// What the RUN step of a layer calls the counter by: "core@1.0.0 linux/arm64" is RUN-core-aarch64.
-  func counterName(_ title: String) -> String {
-    let words = title.split(whereSeparator: { "@ /".contains($0) }).map(String.init)
-    let version = words[0] == "core" ? "" : words[1]
-    return "\(run)-\(words[0])\(version)-\(words[3] == "amd64" ? "x86_64" : "aarch64")"
   }
 
   /// Ends every process that this farm started and removes what it made; a failed farm's logs stay.

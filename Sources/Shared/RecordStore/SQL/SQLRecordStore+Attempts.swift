@@ -24,10 +24,17 @@ extension SQLRecordStore {
     do {
       spec = try StoredJSON.value(try row.text("spec"))
     } catch let error as StoreError {
-      // No executor of this version can do it, and the job must not end them one after the other.
+      // An executor of another version may be able to: it gets the time to come by.
       let failure = Failure(
-        .input, code: "job-unreadable", error.message, hint: "was it submitted to a newer Kiln than this executor's?")
-      try await fail(failure, decision: .dead, record: nil, fence: fence)
+        .infrastructure, code: "job-unreadable", error.message,
+        hint: "was it submitted to a newer Kiln than this executor's?")
+      let decision = RetryPolicy().decide(
+        failure.failureClass, attempt: try row.int("failures") + 1, fraction: effects.random.fraction())
+      do {
+        try await fail(failure, decision: decision, record: nil, fence: fence)
+      } catch is StaleFence {
+        // Somebody else has it by now.
+      }
       return .refused(reason: "job \(job) cannot be read")
     }
     return .granted(

@@ -46,15 +46,18 @@ extension SQLRecordStore {
     return settled
   }
 
-  /// What a build's cells came to stays with it, whoever tries them again.
+  /// What a build's cells came to stays with it, whoever tries them again. One that it did not wait for
+  /// is still open.
   private static func keepCellStates(of build: String, _ store: any SQLTransaction) throws {
+    let settled = CellState.allCases.filter(\.isSettled).map { "'\($0.rawValue)'" }.joined(separator: ", ")
     try store.run(
       """
       UPDATE build_cells SET state = (SELECT c.state FROM cells c
           WHERE c.scope = build_cells.scope AND c.key = build_cells.cell_key),
         record_id = (SELECT c.record_id FROM cells c
           WHERE c.scope = build_cells.scope AND c.key = build_cells.cell_key)
-      WHERE build_id = $1 AND state IS NULL
+      WHERE build_id = $1 AND state IS NULL AND EXISTS (SELECT 1 FROM cells c
+        WHERE c.scope = build_cells.scope AND c.key = build_cells.cell_key AND c.state IN (\(settled)))
       """, [.text(build)])
   }
 

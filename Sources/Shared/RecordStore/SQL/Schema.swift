@@ -133,7 +133,6 @@ package enum Schema {
       lease_until bigint,
       due_at bigint,
       cancel_requested bigint NOT NULL DEFAULT 0,
-      minimum_executor bigint NOT NULL DEFAULT 1,
       cause text NOT NULL,
       created_at bigint NOT NULL,
       finished_at bigint)

@@ -1,0 +1,51 @@
+import Foundation
+import Model
+import RecordStore
+import TestSupport
+import Testing
+
+/// What a farm did, by what others saw of it.
+extension TestFarm {
+  /// Each RUN of each layer of `catalog` once, and once more at most for every attempt at it that a kill
+  /// interrupted.
+  func expectOncePerLayer(_ builds: [BuildDetail], of catalog: TestCatalog, layers expected: Int) async throws {
+    let counts = counter.all
+    #expect(counts.keys.filter { $0.hasPrefix("\(catalog.run)-") }.count == expected, "\(counts)")
+    var layers: Set<LayerKey> = []
+    for job in Set(builds.flatMap(\.jobs).map(\.id)) {
+      let detail: JobDetail = try await get("jobs/\(job)")
+      let others = detail.attempts.filter { $0.outcome != "succeeded" }
+      // Nothing but a kill ended an attempt early.
+      #expect(others.allSatisfy { $0.failure?.code == "lease-out" }, "\(detail)")
+      #expect(detail.attempts.count - others.count == 1, "\(detail)")
+      guard let layer = detail.layer else { continue }
+      #expect(layers.insert(layer).inserted, "a second job for \(detail.summary.title)")
+      // An attempt may have been killed before its step began.
+      let name = catalog.counterName(detail.summary.title)
+      let count = try #require(counts[name], "\(detail.summary.title): \(counts)")
+      #expect((1...1 + others.count).contains(count), "\(detail.summary.title): \(count), \(others)")
+    }
+    #expect(layers.count == expected)
+  }
+
+  /// Every image of every record pulls, and its base's blobs are the base's own.
+  func expectRecordsPull(count: Int) async throws {
+    let records: [StoredRecord] = try await kiln.json(["records", "--json", "--limit", "500"])
+    #expect(records.count == count)
+    for stored in records {
+      #expect(stored.record.verdict == .passed)
+      let target = kiln.folder.appendingPathComponent("pull-\(stored.id)")
+      // skopeo checks every digest on its way.
+      let pulled = try await kiln.run(
+        [
+          "copy", "--quiet", "--src-tls-verify=false", "docker://\(registry)/layers@\(stored.record.image)",
+          "oci:\(target.path):image",
+        ], program: URL(fileURLWithPath: "/usr/bin/skopeo"))
+      #expect(pulled.status == 0, "\(pulled.errors)")
+      let blobs = try await layerBlobs("layers@\(stored.record.image)")
+      let base = try await layerBlobs("layers@\(stored.record.base.digest)")
+      #expect(!base.isEmpty && blobs.count > base.count && Array(blobs.prefix(base.count)) == base)
+      try FileManager.default.removeItem(at: target)
+    }
+  }
+}
