@@ -42,7 +42,8 @@ struct Embedded {
   }
 
   /// The one pool of an embedded farm: whatever the engine can build.
-  static func pool(_ host: HostFacts, slots: Int) -> Pool {
-    Pool(name: PoolName(text: "local"), platforms: host.platforms, slots: slots, emulated: true)
+  static func pool(_ host: HostFacts, slots: Int, network: Pool.Network) -> Pool {
+    Pool(
+      name: PoolName(text: "local"), platforms: host.platforms, slots: slots, emulated: true, network: network)
   }
 }

@@ -123,3 +123,20 @@ struct LogOptions: ParsableArguments {
     return logger
   }
 }
+
+/// What fragments may mount and nobody else sees.
+struct SecretOptions: ParsableArguments {
+  @Option(help: "A secret for fragments: ID=FILE; may be repeated.") var secret: [String] = []
+
+  func files() throws -> [String: URL] {
+    var files: [String: URL] = [:]
+    for pair in secret {
+      let parts = pair.split(separator: "=", maxSplits: 1).map(String.init)
+      guard parts.count == 2, FileManager.default.isReadableFile(atPath: parts[1]) else {
+        throw ValidationError("--secret: '\(pair)' is not ID=FILE with a file that can be read")
+      }
+      files[parts[0]] = URL(fileURLWithPath: parts[1])
+    }
+    return files
+  }
+}

@@ -28,11 +28,15 @@ package struct KilnProgram: Sendable {
     package init(_ description: String) { self.description = description }
   }
 
-  private func process(_ program: URL, _ arguments: [String], output: Any?, errors: Any?) -> Process {
+  private func process(
+    _ program: URL, _ arguments: [String], adding: [String: String] = [:], output: Any?, errors: Any?
+  ) -> Process {
     let process = Process()
     process.executableURL = program
     process.arguments = arguments
-    process.environment = environment
+    // Where the tests run under a sanitizer, so does what they start.
+    let sanitizer = ProcessInfo.processInfo.environment.filter { ["LD_PRELOAD", "TSAN_OPTIONS"].contains($0.key) }
+    process.environment = environment.merging(adding) { _, new in new }.merging(sanitizer) { _, new in new }
     process.currentDirectoryURL = folder
     process.standardInput = FileHandle.nullDevice
     process.standardOutput = output
@@ -80,8 +84,7 @@ package struct KilnProgram: Sendable {
     if !FileManager.default.fileExists(atPath: log.path) { try Data().write(to: log) }
     let handle = try FileHandle(forWritingTo: log)
     try handle.seekToEnd()
-    let process = process(Self.executable, arguments, output: handle, errors: handle)
-    process.environment = environment.merging(adding) { _, new in new }
+    let process = process(Self.executable, arguments, adding: adding, output: handle, errors: handle)
     try process.run()
     return process
   }

@@ -33,12 +33,16 @@ struct BuildCommand: AsyncParsableCommand {
   @Option(help: "Push the images below this registry prefix (HOST:PORT/PREFIX).") var push: String?
   @Option(help: "Jobs at the same time.") var slots = 2
   @Option(help: "The engine's address (default: DOCKER_HOST, else docker's own).") var engine: String?
+  @OptionGroup var secrets: SecretOptions
+  @Option(help: "The network of RUN steps: default, host (this machine's own, its loopback included) or none.")
+  var network = Pool.Network.default
 
   func run() async throws {
     guard (1...64).contains(slots) else { throw ValidationError("--slots must be from 1 to 64") }
     guard push == nil || request.platformNames.isEmpty else {
       throw ValidationError("--push with --platform would take the other platforms from the pushed tags; leave one out")
     }
+    let secretFiles = try secrets.files()
     let loaded = try catalog.load()
     let work = try Planner.plan(
       catalog: loaded.catalog, lock: loaded.lock,
@@ -55,13 +59,13 @@ struct BuildCommand: AsyncParsableCommand {
     let host = try await ExecutorHost.open(
       Pool.Builder(host: engine ?? Environment.value("DOCKER_HOST")), executor: name, workFolder: workFolder,
       kilnVersion: KilnVersion.text, logger: logger, time: effects.time)
-    let pool = Embedded.pool(host.facts, slots: slots)
+    let pool = Embedded.pool(host.facts, slots: slots, network: network)
     embedded.coordinator.pools = [pool]
     // What an earlier run left open is asked for again, or is not wanted any more; what it built stays.
     _ = try await embedded.store.cancelOwnerless()
     let executor = try host.executor(
       pool: pool, store: embedded.store, queue: embedded.coordinator.queue, images: embedded.images, syft: Syft.path,
-      effects: effects, logger: logger)
+      secretFiles: secretFiles, effects: effects, logger: logger)
     let (accepted, _) = try await embedded.coordinator.submit(
       work,
       Coordinator.Request(
@@ -111,6 +115,8 @@ struct BuildCommand: AsyncParsableCommand {
     }
   }
 }
+
+extension Pool.Network: ExpressibleByArgument {}
 
 /// Shows a build until it is settled.
 struct BuildWatcher: Service {

@@ -93,7 +93,7 @@ struct ExecutorCommand: AsyncParsableCommand {
   @Option(name: .customLong("pool"), help: "The pool's file (KILN_POOL).") var poolFile: String?
   @Option(help: "This executor's name (KILN_EXECUTOR; default: the host's name and the pool's).") var name: String?
   @Option(help: "The engine's address, instead of what the pool's file says (KILN_ENGINE).") var engine: String?
-  @Option(help: "A secret for fragments: ID=FILE; may be repeated.") var secret: [String] = []
+  @OptionGroup var secrets: SecretOptions
 
   func run() async throws {
     let logger = try log.logger("kiln.executor", standard: .info)
@@ -113,7 +113,7 @@ struct ExecutorCommand: AsyncParsableCommand {
     let queue = try farm.queue(.executor, effects: effects, logger: logger)
     let executor = try host.executor(
       pool: pool, store: store, queue: queue, images: try farm.images(), syft: Syft.path,
-      secretFiles: try secretFiles(), effects: effects, logger: logger)
+      secretFiles: try secrets.files(), effects: effects, logger: logger)
     logger.notice(
       "joined", metadata: ["pool": "\(pool.name)", "executor": "\(text)", "engine": "\(host.facts.engineVersion)"])
     let group = ServiceGroup(
@@ -126,18 +126,6 @@ struct ExecutorCommand: AsyncParsableCommand {
   private func workFolder(_ name: String) -> URL {
     let home = Environment.value("KILN_HOME") ?? FileManager.default.currentDirectoryPath + "/.kiln"
     return URL(fileURLWithPath: home, isDirectory: true).appendingPathComponent("executor-\(name)", isDirectory: true)
-  }
-
-  private func secretFiles() throws -> [String: URL] {
-    var files: [String: URL] = [:]
-    for pair in secret {
-      let parts = pair.split(separator: "=", maxSplits: 1).map(String.init)
-      guard parts.count == 2, FileManager.default.isReadableFile(atPath: parts[1]) else {
-        throw ValidationError("--secret: '\(pair)' is not ID=FILE with a file that can be read")
-      }
-      files[parts[0]] = URL(fileURLWithPath: parts[1])
-    }
-    return files
   }
 }
 

@@ -96,7 +96,11 @@ package actor HTTPClient {
     streams[id] = buffer
     let subscription = Subscription(id: id, cancellations: cancellations)
     let head = try await withTaskCancellationHandler {
-      try await withCheckedThrowingContinuation { buffer.waitForHead($0) }
+      try await withCheckedThrowingContinuation { continuation in
+        // Without a word of `self` in it, the handler's closure would run off the actor.
+        self.preconditionIsolated()
+        buffer.waitForHead(continuation)
+      }
     } onCancel: {
       cancellations.request(id)
     }

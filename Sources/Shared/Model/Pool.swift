@@ -19,7 +19,7 @@ package struct Pool: Sendable, Hashable, Codable {
     package init() {}
   }
 
-  package enum Network: String, Sendable, Codable {
+  package enum Network: String, Sendable, Codable, CaseIterable {
     case `default`, host, none
   }
 
