@@ -40,12 +40,12 @@ package struct Coordinator: Sendable {
   func pool(for platform: Platform, accelerator: Accelerator?) throws -> PoolName {
     guard let pool = pools.first(where: { $0.accepts(platform, accelerator: accelerator) }) else {
       let known = pools.map { pool in
-        let does = pool.platforms.map(\.description) + (pool.accelerator.map { ["only for \($0.vendor)"] } ?? [])
+        let does = pool.platforms.map(\.description) + (pool.accelerator.map { ["only for \($0)"] } ?? [])
         return "\(pool.name) (\(does.joined(separator: ", ")))"
       }
       throw Failure(
         .input, code: "no-pool",
-        "no pool builds \(platform)\(accelerator.map { " with a \($0.vendor) accelerator" } ?? "")",
+        "no pool builds \(platform)\(accelerator.map { " with \($0)" } ?? "")",
         hint: "pools known here: \(known.joined(separator: "; "))")
     }
     return pool.name

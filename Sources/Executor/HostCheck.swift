@@ -18,18 +18,6 @@ package enum HostCheck {
     }
   }
 
-  package struct InstalledAccelerator: Sendable, Hashable {
-    package var name: String
-    package var driver: String
-    package var computeCapability: String
-
-    package init(name: String, driver: String, computeCapability: String) {
-      self.name = name
-      self.driver = driver
-      self.computeCapability = computeCapability
-    }
-  }
-
   /// Asks the engine, tries a tiny build, and throws one `Failure` (code `host-refused`) that lists
   /// every demand that is not met.
   package static func check(
@@ -38,7 +26,7 @@ package enum HostCheck {
     let facts = try await engine.facts()
     let found = Found(
       engine: facts, freeBytes: Engine.freeBytes(at: facts.localRoot),
-      accelerators: pool.accelerator == nil ? [] : await installedAccelerators(engine))
+      accelerators: pool.accelerator == nil ? [] : await NvidiaSMI.accelerators(engine))
     var reasons = unmet(pool, found)
     if reasons.isEmpty, let dead = try await engine.liveness() {
       reasons.append("\(dead.message)\(dead.hint.map { "; \($0)" } ?? "")")
@@ -51,7 +39,8 @@ package enum HostCheck {
     }
     let host = HostFacts(
       executor: executor, kilnVersion: kilnVersion, engineVersion: facts.version, builderVersion: facts.builderVersion,
-      platforms: facts.platforms, cpuCount: facts.cpuCount, freeBytes: found.freeBytes)
+      platforms: facts.platforms, cpuCount: facts.cpuCount, freeBytes: found.freeBytes,
+      accelerators: found.accelerators)
     return (host, facts)
   }
 
@@ -89,44 +78,15 @@ package enum HostCheck {
   private static func unmet(_ wanted: Accelerator, _ installed: [InstalledAccelerator]) -> String? {
     guard !installed.isEmpty else { return "nvidia-smi finds no \(wanted.vendor) accelerator" }
     let fit = installed.filter { device in
-      atLeast(device.driver, wanted.minimumDriver) && atLeast(device.computeCapability, wanted.computeCapability)
+      Accelerator.isAtLeast(device.driver, wanted.minimumDriver)
+        && Accelerator.isAtLeast(device.computeCapability, wanted.computeCapability)
     }
     guard fit.count < wanted.count ?? 1 else { return nil }
     let demands = [
       wanted.minimumDriver.map { "driver \($0)" }, wanted.computeCapability.map { "compute capability \($0)" },
     ].compactMap { $0 }
-    let has = installed.map { "\($0.name), driver \($0.driver), compute capability \($0.computeCapability)" }
+    let has = installed.map { "\($0.model), driver \($0.driver), compute capability \($0.computeCapability)" }
     return
       "the pool wants \(wanted.count ?? 1)\(demands.isEmpty ? "" : " with \(demands.joined(separator: " and "))"), here are: \(has.joined(separator: "; "))"
-  }
-
-  /// Compares dotted numbers (`535.104.05`, `8.0`).
-  static func atLeast(_ version: String, _ minimum: String?) -> Bool {
-    guard let minimum else { return true }
-    let left = version.split(separator: ".").map { Int($0) ?? 0 }
-    let right = minimum.split(separator: ".").map { Int($0) ?? 0 }
-    for index in 0..<max(left.count, right.count) {
-      let a = index < left.count ? left[index] : 0
-      let b = index < right.count ? right[index] : 0
-      if a != b { return a > b }
-    }
-    return true
-  }
-
-  /// Asks `nvidia-smi` of this machine; nothing where it is not there or fails.
-  package static func installedAccelerators(_ engine: Engine) async -> [InstalledAccelerator] {
-    let program = Program(
-      "nvidia-smi", ["--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"],
-      environment: engine.docker.environment, deadlineSeconds: 20)
-    guard let result = try? await program.run(time: engine.docker.time), result.succeeded else { return [] }
-    return parse(result.outputText)
-  }
-
-  static func parse(_ text: String) -> [InstalledAccelerator] {
-    text.split(separator: "\n").compactMap { line in
-      let fields = line.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
-      guard fields.count == 3 else { return nil }
-      return InstalledAccelerator(name: fields[0], driver: fields[1], computeCapability: fields[2])
-    }
   }
 }

@@ -40,7 +40,9 @@ struct Progress {
   }
 
   private static func text(_ cell: CellStatus, _ build: BuildDetail) -> String {
-    let name = "cell   \(cell.product)\(cell.variant.isEmpty ? "" : " [\(cell.variant)]") \(cell.target.platform)"
+    let wanted = cell.target.accelerator.map { " with \($0)" } ?? ""
+    let name =
+      "cell   \(cell.product)\(cell.variant.isEmpty ? "" : " [\(cell.variant)]") \(cell.target.platform)\(wanted)"
     var text = "\(name): \(cell.state)"
     if cell.state == .finishing || cell.state == .failed, let job = build.jobs.first(where: { $0.id == cell.job }) {
       text += " (job \(job.id) \(describe(job)))"
@@ -53,6 +55,7 @@ struct Progress {
   private static func describe(_ job: JobSummary) -> String {
     var text = "\(job.state)"
     if job.state == .running, let executor = job.executor { text += " at \(executor)" }
+    if job.lacksExecutor { text += ": no executor of pool \(job.pool) has been seen for a minute" }
     if job.failures > 0 { text += ", \(job.failures) failed" }
     if let failure = job.failure, job.state == .delayed || job.state == .dead { text += ": \(failure.message)" }
     return text

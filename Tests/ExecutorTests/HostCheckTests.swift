@@ -1,3 +1,4 @@
+import Foundation
 import Model
 import Testing
 
@@ -6,7 +7,7 @@ import Testing
 @Suite struct HostCheckTests {
   private func found(
     _ platforms: [String] = ["linux/amd64", "linux/arm64"], store: Bool = true, free: Int64? = 100,
-    accelerators: [HostCheck.InstalledAccelerator] = []
+    accelerators: [InstalledAccelerator] = []
   ) -> HostCheck.Found {
     HostCheck.Found(
       engine: Engine.Facts(
@@ -21,8 +22,8 @@ import Testing
     return pool
   }
 
-  private let device = HostCheck.InstalledAccelerator(
-    name: "NVIDIA H200", driver: "535.104.05", computeCapability: "9.0")
+  private let device = InstalledAccelerator(
+    model: "NVIDIA H200", driver: "535.104.05", computeCapability: "9.0")
 
   @Test func aHostThatMeetsEverythingIsTaken() {
     #expect(HostCheck.unmet(pool(), found()).isEmpty)
@@ -60,10 +61,36 @@ import Testing
   }
 
   @Test func readsWhatProgramsSay() {
-    #expect(HostCheck.parse("NVIDIA H200, 535.104.05, 9.0\n") == [device])
     #expect(Engine.builderVersion("github.com/docker/buildx 0.13.1+ds1 0.13.1+ds1-3") == "0.13.1+ds1")
     let inspection = "Name: x\nPlatforms:        linux/amd64*, linux/amd64/v2, linux/arm64\nLabels:\n"
     #expect(Engine.platforms(inspection).map(\.description) == ["linux/amd64", "linux/amd64/v2", "linux/arm64"])
     #expect(Engine.architecture("x86_64") == "amd64")
+  }
+
+  /// As the program prints it on hosts with and without what is asked for.
+  @Test(
+    arguments: [
+      ("nvidia-smi-a6000.txt", "nvidia-smi-a6000-report.txt", ["NVIDIA RTX A6000 570.181 8.6 48 12.8"]),
+      (
+        "nvidia-smi-a100.txt", "nvidia-smi-a100-report.txt",
+        ["NVIDIA A100-SXM4-40GB 535.129.03 8.0 40 12.2", "NVIDIA A100-SXM4-40GB 535.129.03 8.0 40 12.2"]
+      ),
+      // A module whose memory is the machine's, and a report that does not come.
+      ("nvidia-smi-gb10.txt", nil, ["NVIDIA GB10 580.95.05 12.1 ? ?"]),
+      // A device that fell off the bus, an old driver that does not know the question, no driver.
+      ("nvidia-smi-lost.txt", nil, []), ("nvidia-smi-old.txt", nil, []), ("nvidia-smi-no-driver.txt", nil, []),
+    ] as [(String, String?, [String])])
+  func readsNvidiaSMI(_ devices: String, _ report: String?, _ expected: [String]) throws {
+    let found = NvidiaSMI.parse(try text(devices), report: try report.map(text) ?? "")
+    let words = found.map { device in
+      let memory = device.memoryBytes.map { "\(Int((Double($0) / Double(1 << 30)).rounded()))" } ?? "?"
+      return "\(device.model) \(device.driver) \(device.computeCapability) \(memory) \(device.cuda ?? "?")"
+    }
+    #expect(words == expected)
+  }
+
+  private func text(_ fixture: String) throws -> String {
+    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Fixtures")
+    return try String(contentsOf: folder.appendingPathComponent(fixture), encoding: .utf8)
   }
 }

@@ -172,4 +172,22 @@ import Testing
     #expect(Ones().fraction() < 1)
     #expect(Zeros().fraction() == 0)
   }
+
+  /// Work goes to a pool only where the pool's file promises what the work needs.
+  @Test(arguments: [
+    (Accelerator(vendor: "nvidia"), true), (Accelerator(vendor: "amd"), false),
+    (Accelerator(vendor: "nvidia", minimumDriver: "525.60"), true),
+    (Accelerator(vendor: "nvidia", minimumDriver: "535.1"), true),
+    (Accelerator(vendor: "nvidia", minimumDriver: "535.10"), false),
+    (Accelerator(vendor: "nvidia", computeCapability: "8.0"), false),
+    (Accelerator(vendor: "nvidia", count: 2), true), (Accelerator(vendor: "nvidia", count: 3), false),
+  ])
+  func aPoolTakesWhatItsHostsHaveForCertain(_ wanted: Accelerator, _ isTaken: Bool) throws {
+    let platform = try #require(Platform("linux/amd64"))
+    var pool = Pool(name: PoolName(text: "gpu"), platforms: [platform])
+    #expect(!pool.accepts(platform, accelerator: wanted))
+    pool.accelerator = Accelerator(vendor: "nvidia", minimumDriver: "535.2", count: 2)
+    #expect(pool.accepts(platform, accelerator: wanted) == isTaken)
+    #expect(!pool.accepts(platform, accelerator: nil))
+  }
 }

@@ -20,7 +20,7 @@ import Testing
   @Test func sampleCatalogComesToTwoVariantsOnSharedLayers() throws {
     let catalog = try Catalog.load(CatalogTree(directory: Self.directory))
     let work = try Planner.plan(
-      catalog: catalog, lock: Self.lock(), request: PlanRequest(), catalogRevision: nil)
+      catalog: catalog, lock: Self.lock(), request: PlanRequest(products: ["hello"]), catalogRevision: nil)
     #expect(work.impossible.isEmpty)
     #expect(work.plan.images.map(\.variant) == ["app=1.0.0", "app=1.1.0"])
     #expect(work.plan.images.map(\.tags) == [["1.0.0-app-1.0.0"], ["1.0.0-app-1.1.0"]])

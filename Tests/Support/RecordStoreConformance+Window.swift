@@ -50,6 +50,22 @@ extension RecordStoreConformance {
       let second = try await fixture.ready()
       #expect(second == first.map { JobMessage(job: $0.job, dispatch: 2) })
     },
+    RecordStoreConformance("a job that no executor can take says so") { fixture in
+      let (store, pool) = (fixture.store, StoreFixture.pool)
+      try await fixture.submit("b1", [["a", "b"]])
+      let job = try await fixture.onlyReady()
+      let alone = try await fixture.job(job).summary.lacksExecutor
+      #expect(alone)
+      let above = try await fixture.job(try await fixture.jobID(StoreFixture.layer("a", "b"), in: "b1"))
+      #expect(!above.summary.lacksExecutor, "it waits for its parent, not for an executor")
+      try await store.announce(
+        StoreFixture.executor, pool: PoolName(text: "another"), slots: 2, host: try StoreFixture.host())
+      let stillAlone = try await fixture.job(job).summary.lacksExecutor
+      #expect(stillAlone)
+      try await store.announce(StoreFixture.executor, pool: pool, slots: 2, host: try StoreFixture.host())
+      let served = try await fixture.job(job).summary.lacksExecutor
+      #expect(!served)
+    },
     RecordStoreConformance("the window is the idle slots and a little more") { fixture in
       let (store, pool) = (fixture.store, StoreFixture.pool)
       try await store.announce(StoreFixture.executor, pool: pool, slots: 2, host: try StoreFixture.host())

@@ -57,6 +57,6 @@ package struct Pool: Sendable, Hashable, Codable {
   package func accepts(_ platform: Platform, accelerator wanted: Accelerator?) -> Bool {
     guard platforms.contains(platform) else { return false }
     guard let wanted else { return accelerator == nil }
-    return accelerator?.vendor == wanted.vendor
+    return accelerator?.covers(wanted) ?? false
   }
 }

@@ -57,10 +57,12 @@ package struct HostFacts: Sendable, Hashable, Codable {
   package var platforms: [Platform]
   package var cpuCount: Int
   package var freeBytes: Int64?
+  /// Where the pool asks for them.
+  package var accelerators: [InstalledAccelerator]
 
   package init(
     executor: ExecutorName, kilnVersion: String, engineVersion: String, builderVersion: String,
-    platforms: [Platform], cpuCount: Int, freeBytes: Int64?
+    platforms: [Platform], cpuCount: Int, freeBytes: Int64?, accelerators: [InstalledAccelerator] = []
   ) {
     self.executor = executor
     self.kilnVersion = kilnVersion
@@ -69,6 +71,7 @@ package struct HostFacts: Sendable, Hashable, Codable {
     self.platforms = platforms
     self.cpuCount = cpuCount
     self.freeBytes = freeBytes
+    self.accelerators = accelerators
   }
 }
 

@@ -47,7 +47,7 @@ extension Platform: Codable {
 }
 
 /// What a target or a pool says about accelerators.
-package struct Accelerator: Hashable, Sendable, Codable {
+package struct Accelerator: Hashable, Sendable, Codable, CustomStringConvertible {
   /// `nvidia`, for now.
   package var vendor: String
   /// The least driver version, as the vendor writes it.
@@ -61,6 +61,58 @@ package struct Accelerator: Hashable, Sendable, Codable {
     self.minimumDriver = minimumDriver
     self.computeCapability = computeCapability
     self.count = count
+  }
+
+  /// Whether a host that meets this meets `wanted` for certain.
+  package func covers(_ wanted: Accelerator) -> Bool {
+    vendor == wanted.vendor && Self.isAtLeast(minimumDriver, wanted.minimumDriver)
+      && Self.isAtLeast(computeCapability, wanted.computeCapability) && count ?? 1 >= wanted.count ?? 1
+  }
+
+  /// Compares dotted numbers (`535.104.05`, `8.0`). Nothing is at least what nobody asked for.
+  package static func isAtLeast(_ version: String?, _ minimum: String?) -> Bool {
+    guard let minimum else { return true }
+    guard let version else { return false }
+    let left = version.split(separator: ".").map { Int($0) ?? 0 }
+    let right = minimum.split(separator: ".").map { Int($0) ?? 0 }
+    for index in 0..<max(left.count, right.count) {
+      let a = index < left.count ? left[index] : 0
+      let b = index < right.count ? right[index] : 0
+      if a != b { return a > b }
+    }
+    return true
+  }
+
+  /// The demands in words: `nvidia, driver 535, compute capability 8.0, 2 of them`.
+  package var description: String {
+    [
+      vendor, minimumDriver.map { "driver \($0)" }, computeCapability.map { "compute capability \($0)" },
+      count.flatMap { $0 > 1 ? "\($0) of them" : nil },
+    ].compactMap(\.self).joined(separator: ", ")
+  }
+}
+
+/// One accelerator of a host, as its vendor's program tells it.
+package struct InstalledAccelerator: Sendable, Hashable, Codable {
+  package var vendor: String
+  /// `NVIDIA A100-SXM4-40GB`
+  package var model: String
+  package var driver: String
+  package var computeCapability: String
+  package var memoryBytes: Int64?
+  /// The newest CUDA that the driver serves (`12.4`).
+  package var cuda: String?
+
+  package init(
+    vendor: String = "nvidia", model: String, driver: String, computeCapability: String, memoryBytes: Int64? = nil,
+    cuda: String? = nil
+  ) {
+    self.vendor = vendor
+    self.model = model
+    self.driver = driver
+    self.computeCapability = computeCapability
+    self.memoryBytes = memoryBytes
+    self.cuda = cuda
   }
 }
 

@@ -153,6 +153,8 @@ package struct JobSummary: Sendable, Hashable, Codable {
   package var cause: String
   package var createdAt: Timestamp
   package var dueAt: Timestamp?
+  /// It could run, but no executor of its pool has been seen for a minute.
+  package var lacksExecutor: Bool
   /// Why the last attempt failed.
   package var failure: Failure?
 }

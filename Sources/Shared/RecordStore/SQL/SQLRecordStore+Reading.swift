@@ -89,6 +89,8 @@ extension SQLRecordStore {
     """
     j.id AS id, j.kind AS kind, j.title AS title, j.pool AS pool, j.state AS state, j.attempt AS attempt,
     j.failures AS failures, j.executor AS executor, j.cause AS cause, j.created_at AS created_at, j.due_at AS due_at,
+    CASE WHEN j.state IN ('ready', 'queued') AND NOT EXISTS (SELECT 1 FROM executors e
+      WHERE e.pool = j.pool AND e.last_seen > kiln_now() - 60000) THEN 1 ELSE 0 END AS lacks_executor,
     (SELECT a.failure FROM attempts a WHERE a.job_id = j.id AND a.failure IS NOT NULL ORDER BY a.attempt DESC LIMIT 1)
       AS failure
     """
@@ -113,6 +115,7 @@ extension SQLRecordStore {
       pool: PoolName(text: try row.text("pool")), state: try row.state("state"), attempt: try row.int("attempt"),
       failures: try row.int("failures"), executor: row.optionalText("executor").map(ExecutorName.init(text:)),
       cause: try row.text("cause"), createdAt: try row.time("created_at"), dueAt: row.optionalTime("due_at"),
+      lacksExecutor: try row.flag("lacks_executor"),
       failure: try row.optionalText("failure").map { try StoredJSON.value($0) })
   }
 
