@@ -44,6 +44,26 @@ struct FaultyRegistryTests {
     }
   }
 
+  @Test("a blob that another one mounts at the same moment is not missing; one that stays away is")
+  func halfWrittenLinks() async throws {
+    let manifest = Manifest(mediaType: MediaType.imageManifest, bytes: Data("{}".utf8))
+    for (failures, isBorne) in [(1, true), (3, true), (4, false)] {
+      let calls = Calls()
+      try await withServer { router in
+        router.put("/v2/p/one/manifests/:reference") { _, _ in
+          if await calls.count("put") > failures { return Response(status: .created) }
+          let said = #"{"errors":[{"code":"DIGEST_INVALID"},{"code":"MANIFEST_BLOB_UNKNOWN"}]}"#
+          return Response(status: .badRequest, body: .init(byteBuffer: ByteBuffer(string: said)))
+        }
+      } _: { address in
+        let host = hostAndPort(address)
+        let code = try await failureCode { try await client(host).put(manifest, in: "one", tag: nil) }
+        #expect(code == (isBorne ? nil : "incomplete"))
+        #expect(await calls.seen("put") == min(failures + 1, 4))
+      }
+    }
+  }
+
   @Test("what is asked wrongly is not asked again")
   func noRetries() async throws {
     let calls = Calls()

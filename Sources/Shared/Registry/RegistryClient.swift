@@ -133,13 +133,20 @@ package struct RegistryClient: ImageStore {
     let request = HTTPRequest(
       "PUT", url(repository, "manifests/\(reference)"), headers: ["Content-Type": manifest.mediaType],
       body: .bytes(manifest.bytes))
-    let response = try await send(request, repository)
-    if [400, 404].contains(response.status), Self.reason(response).contains("UNKNOWN") {
-      throw failure(
-        "does not hold everything that manifest \(manifest.digest) refers to: \(Self.reason(response))", repository,
-        code: "incomplete")
+    for attempt in 1... {
+      let response = try await send(request, repository)
+      guard [400, 404].contains(response.status), Self.reason(response).contains("UNKNOWN") else {
+        return try expect([201], response, "putting manifest \(reference)", repository)
+      }
+      // While somebody else mounts the same blob, a registry may read its half-written link.
+      guard attempt < Self.maxTries else {
+        throw failure(
+          "does not hold everything that manifest \(manifest.digest) refers to: \(Self.reason(response))", repository,
+          code: "incomplete")
+      }
+      try await effects.time.sleep(
+        seconds: Self.delaySeconds(attempt: attempt, retryAfter: nil, fraction: effects.random.fraction()))
     }
-    try expect([201], response, "putting manifest \(reference)", repository)
   }
 
   /// For tests and cleaning up: the manifest by its digest, and so every tag that leads to it.
