@@ -26,6 +26,11 @@ struct Locker {
       lock.bases[need.base.name] = Lock.Base(
         source: need.base.source, tag: need.base.tag, platforms: found.filter { need.platforms.contains($0.key) })
     }
+    for (name, found) in loaded.catalog.foreignLocks
+    where refresh || lock.catalogs[name]?.source != found.source {
+      lock.catalogs[name] = found
+    }
+    lock.catalogs = lock.catalogs.filter { name, _ in loaded.catalog.settings.catalogs[name] != nil }
     let now = Int(Date().timeIntervalSince1970)
     lock.epochs = lock.epochs.filter { id, _ in loaded.catalog.fragments[id] != nil }
     for fragment in loaded.catalog.refreshingFragments where refresh || lock.epochs[fragment.id] == nil {
@@ -43,10 +48,9 @@ struct Locker {
   }
 
   private func wrong(_ base: BaseDefinition, _ message: String, hint: String?) -> CatalogErrors {
-    let names = ["catalog.yml", "catalog.yaml", "catalog.json"]
-    return CatalogErrors([
+    CatalogErrors([
       Diagnostic(
-        file: names.first { loaded.tree.file($0) != nil } ?? names[0], line: base.line, field: "bases.\(base.name)",
+        file: loaded.catalog.settingsFile, line: base.line, field: "bases.\(base.name)",
         message,
         suggestion: hint.map { .hint($0) })
     ])

@@ -30,7 +30,14 @@ struct CatalogOptions: ParsableArguments {
     throw ValidationError("no catalog here or above: name one by --catalog DIR")
   }
 
-  func load() throws -> LoadedCatalog { try LoadedCatalog(folder: folder()) }
+  /// Reads and checks the catalog, and says on standard error what in it is deprecated.
+  func load(time: any TimeSource = SystemTime()) async throws -> LoadedCatalog {
+    let loaded = try await LoadedCatalog(folder: folder())
+    let found = loaded.catalog.deprecations(on: Day(time.now()))
+    for warning in found.warnings { Exit.complain("warning: \(warning)") }
+    if !found.denied.isEmpty { throw CatalogErrors(found.denied) }
+    return loaded
+  }
 }
 
 /// A catalog with its lock, where it lies, and its git revision if it is clean.
@@ -40,9 +47,9 @@ struct LoadedCatalog {
   let catalog: Catalog
   let lock: Lock
 
-  init(folder: URL) throws {
+  init(folder: URL) async throws {
     self.folder = folder
-    tree = try CatalogTree(directory: folder)
+    tree = try await OutsideFiles(catalog: folder).adding(to: CatalogTree(directory: folder))
     catalog = try Catalog.load(tree)
     lock = try Lock.load(tree)
   }

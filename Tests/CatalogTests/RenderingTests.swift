@@ -47,6 +47,7 @@ import Testing
     #expect(
       rendered.text == """
         # check=skip=all
+        # an ordinary comment
         ARG LEVEL="2 \\"\\$x\\""
         FROM registry.example/library/debian@\(digest) AS app-build
         COPY fragments/app/1.0.0/main.sh /
@@ -56,6 +57,8 @@ import Testing
         RUN true
         # only a comment
 
+        #--MODULE:light--#
+        #--ENDMODULE--#
         RUN between
         COPY --from=app-build /main.sh /main.sh
         USER 1000
@@ -64,11 +67,12 @@ import Testing
     #expect(rendered.text == rendered.prologue + rendered.sections.map(\.text).joined())
     #expect(
       rendered.sections.map(\.title) == [
-        "template base@1 (head)", "core@0.2.0", "template base@1 (after core)", "template base@1 (after light)",
+        "template base@1 (head)", "core@0.2.0", "template base@1 (after core)",
+        "template base@1 (without light)", "template base@1 (after light)",
         "app@1.0.0",
         "template base@1 (tail)",
       ])
-    #expect(rendered.sections.map(\.isEmpty) == [false, false, true, false, false, false])
+    #expect(rendered.sections.map(\.isEmpty) == [false, false, true, true, false, false, false])
     let layer = try #require(rendered.sections.first { $0.title == "app@1.0.0" })
     #expect(
       layer.dockerfile == """

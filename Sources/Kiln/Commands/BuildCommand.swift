@@ -43,7 +43,7 @@ struct BuildCommand: AsyncParsableCommand {
       throw ValidationError("--push with --platform would take the other platforms from the pushed tags; leave one out")
     }
     let secretFiles = try secrets.files()
-    let loaded = try catalog.load()
+    let loaded = try await catalog.load()
     let work = try Planner.plan(
       catalog: loaded.catalog, lock: loaded.lock,
       request: PlanRequest(products: request.products, platforms: try request.platforms()),

@@ -7,25 +7,58 @@ import Registry
 
 struct CatalogCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "catalog", abstract: "Check a catalog.", subcommands: [Check.self])
+    commandName: "catalog", abstract: "Check a catalog, or make one from what there is.",
+    subcommands: [CatalogCheckCommand.self, CatalogImportCommand.self])
+}
 
-  struct Check: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-      abstract: "Read every definition and say all that is wrong, with file, line and field.")
-    @OptionGroup var catalog: CatalogOptions
-    @OptionGroup var output: OutputOptions
+struct CatalogCheckCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "check",
+    abstract: "Read every definition and say all that is wrong, with file, line and field.",
+    discussion: """
+      With --against, a version of a fragment or template that was there at that git revision must still be \
+      what it was. A fragment's 'deprecated' and 'description' may change, and a version may go as a whole.
 
-    func run() async throws {
-      let loaded = try catalog.load()
-      let found = loaded.catalog
-      if output.json {
-        try Output.json(["products": found.products.count, "fragments": found.fragments.count])
-      } else {
-        Output.write(
-          "\(found.settings.name): \(found.products.count) products, \(found.manifests.count) manifests, "
-            + "\(found.templates.count) templates, \(found.fragments.count) fragments: nothing wrong\n")
-      }
+      Examples:
+        kiln catalog check
+        kiln catalog check --against origin/main
+      """)
+  @OptionGroup var catalog: CatalogOptions
+  @OptionGroup var output: OutputOptions
+  @Option(help: "A git revision whose versions must not have changed.") var against: String?
+
+  struct Report: Encodable {
+    var products: Int
+    var fragments: Int
+    var warnings: [String]
+  }
+
+  func run() async throws {
+    let time = SystemTime()
+    let loaded = try await catalog.load(time: time)
+    if let against { try await check(loaded, against: against) }
+    let found = loaded.catalog
+    if output.json {
+      let warnings = found.deprecations(on: Day(time.now())).warnings.map(\.description)
+      try Output.json(Report(products: found.products.count, fragments: found.fragments.count, warnings: warnings))
+    } else {
+      Output.write(
+        "\(found.settings.name): \(found.products.count) products, \(found.manifests.count) manifests, "
+          + "\(found.templates.count) templates, \(found.fragments.count) fragments: nothing wrong\n")
     }
+  }
+
+  private func check(_ loaded: LoadedCatalog, against revision: String) async throws {
+    let repository = GitRepository(folder: loaded.folder, name: loaded.folder.path)
+    guard let commit = try await repository.commit(revision) else {
+      throw ValidationError("'\(revision)' is no git revision that \(loaded.folder.path) knows")
+    }
+    let entries = try await repository.entries(at: commit, below: "./") { file in
+      ["fragments/", "templates/"].contains(where: file.hasPrefix)
+    }
+    let before = try CatalogTree(entries)
+    let changes = ReleasedVersions.changes(from: before, to: loaded.tree, revision: revision)
+    if !changes.isEmpty { throw CatalogErrors(changes) }
   }
 }
 
@@ -38,7 +71,7 @@ struct LockCommand: AsyncParsableCommand {
   @Flag(help: "Look again, also at what is pinned.") var refresh = false
 
   func run() async throws {
-    let loaded = try catalog.load()
+    let loaded = try await catalog.load()
     let locker = Locker(loaded: loaded, refresh: refresh)
     let lock = try await locker.lock()
     let text = lock.text()
@@ -75,7 +108,9 @@ struct RenderCommand: AsyncParsableCommand {
       guard parts.count == 2 else { throw ValidationError("'\(pair)' is not FRAGMENT=VERSION") }
       choice[parts[0]] = parts[1]
     }
-    let loaded = try catalog.load()
+    let loaded = try await catalog.load()
+    let unlocked = loaded.catalog.unlockedCatalogs(loaded.lock)
+    if !unlocked.isEmpty { throw CatalogErrors(unlocked) }
     let composition = try loaded.catalog.compose(manifest: manifest, choice: choice)
     Output.write(try loaded.catalog.render(composition, platform: platform, lock: loaded.lock).text)
   }

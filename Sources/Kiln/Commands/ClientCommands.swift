@@ -19,7 +19,7 @@ struct SubmitCommand: AsyncParsableCommand {
   @Option(help: "The same key is the same build, however often it is sent (default: a new one).") var key: String?
 
   func run() async throws {
-    let loaded = try catalog.load()
+    let loaded = try await catalog.load()
     let coordinator = try client.client()
     let reply = try await coordinator.submit(
       loaded.tree.tar(), products: products, priority: priority, retryFailed: retryFailed,

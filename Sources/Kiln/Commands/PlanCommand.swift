@@ -32,7 +32,7 @@ struct PlanCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let loaded = try catalog.load()
+    let loaded = try await catalog.load()
     let work = try Planner.plan(
       catalog: loaded.catalog, lock: loaded.lock,
       request: PlanRequest(products: request.products, platforms: try request.platforms()),

@@ -38,7 +38,8 @@ package struct Catalog: Sendable, Hashable {
     for folder in loader.versions(in: "templates") {
       if let template = loader.template(folder) { catalog.templates[folder.id] = template }
     }
-    for folder in loader.versions(in: "fragments") {
+    let foreign = catalog.settings.catalogs.keys.sorted().flatMap { loader.versions(in: "fragments", of: $0) }
+    for folder in loader.versions(in: "fragments") + foreign {
       if let fragment = loader.fragment(folder, bases: catalog.settings.bases) {
         catalog.fragments[folder.id] = fragment
       }
@@ -63,6 +64,33 @@ package struct Catalog: Sendable, Hashable {
 }
 
 extension Catalog {
+  /// What `kiln lock` writes of each other catalog whose files are here.
+  package var foreignLocks: [String: Lock.ForeignCatalog] {
+    settings.catalogs.mapValues { Lock.ForeignCatalog(source: $0.source, digest: tree.digest(of: $0)) }
+  }
+
+  /// Other catalogs whose files are not what is locked.
+  package func unlockedCatalogs(_ lock: Lock) -> [Diagnostic] {
+    settings.catalogs.values.sorted { $0.name < $1.name }.compactMap { catalog in
+      func wrong(_ message: String, _ hint: String) -> Diagnostic {
+        Diagnostic(
+          file: settingsFile, line: catalog.line, field: "catalogs.\(catalog.name)", message, suggestion: .hint(hint))
+      }
+      guard let locked = lock.catalogs[catalog.name], locked.source == catalog.source else {
+        return wrong("the catalog '\(catalog.name)' is not locked at \(catalog.source.revision)", "run 'kiln lock'")
+      }
+      if locked.digest == tree.digest(of: catalog) { return nil }
+      return wrong(
+        "the files of '\(catalog.name)' are not those that were locked, though the revision is the same",
+        "find out why; 'kiln lock --refresh' takes them as they are")
+    }
+  }
+
+  /// For messages.
+  package var settingsFile: String {
+    CatalogTree.files.first { $0 != Lock.fileName && tree[$0] != nil } ?? CatalogTree.files[0]
+  }
+
   /// For a request that names a product which is not there.
   package func unknownProduct(_ name: String) -> Diagnostic {
     Diagnostic(

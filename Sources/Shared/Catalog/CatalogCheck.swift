@@ -7,7 +7,10 @@ struct CatalogCheck {
   let found: Diagnostics
 
   func run() {
-    for fragment in catalog.fragments.values { checkRelations(fragment) }
+    for fragment in catalog.fragments.values {
+      checkRelations(fragment)
+      checkDeprecation(fragment)
+    }
     checkCycles()
     for manifest in catalog.manifests.values { checkManifest(manifest) }
     for product in catalog.products.values { checkProduct(product) }
@@ -28,6 +31,17 @@ struct CatalogCheck {
           }
         }
       }
+    }
+  }
+
+  private func checkDeprecation(_ fragment: Fragment) {
+    guard let deprecation = fragment.deprecation, let version = deprecation.use else { return }
+    let field = "deprecated.use"
+    let id = FragmentVersion(name: fragment.id.name, version: version)
+    if id == fragment.id {
+      found.add(fragment.file, deprecation.line, field: field, "a version cannot be used in place of itself")
+    } else if catalog.fragments[id] == nil, !unread.fragments.contains(id) {
+      found.add(catalog.unknownFragment(id, file: fragment.file, line: deprecation.line, field: field))
     }
   }
 
@@ -93,6 +107,7 @@ struct CatalogCheck {
     else { return }
     var known = Set(template.globalArguments.map(\.name))
     for case .text(let text) in template.parts { known.formUnion(text.arguments.map(\.name)) }
+    for marker in template.markers { known.formUnion(marker.standard.arguments.map(\.name)) }
     for fragment in catalog.fragments.values where names.contains(fragment.id.name) {
       known.formUnion(fragment.text.arguments.map(\.name))
       known.formUnion(fragment.stages?.arguments.map(\.name) ?? [])
@@ -178,9 +193,7 @@ struct CatalogCheck {
       }
     }
     guard fine else { return }
-    let unfiltered = Matrix(axes: matrix.axes, include: [], exclude: [], line: matrix.line).variants(standard: [:])
-    for (index, choice) in matrix.exclude.enumerated()
-    where !unfiltered.contains(where: { Matrix.matches($0.choice, choice.value) }) {
+    for (index, choice) in matrix.exclude.enumerated() where !matrix.hasVariant(of: choice.value) {
       found.add(
         product.file, choice.line, field: "matrix.exclude[\(index)]", "excludes nothing: no variant has all of these")
     }

@@ -19,10 +19,25 @@ extension CatalogTree {
     try self.init(reader.entries)
   }
 
+  /// Files and folders below `directory` as they are, by the same rules: of `paths`, those that exist.
+  /// An empty path is all of it, without git's own folder. Blocks while it reads.
+  ///
+  /// `emptyFolders`: they may be there, and are left out.
+  package static func files(
+    _ paths: [String], in directory: URL, emptyFolders: Bool = false
+  ) throws(CatalogErrors) -> [Entry] {
+    var reader = Reader(root: directory.path)
+    reader.allowsEmptyFolders = emptyFolders
+    reader.readThese(paths)
+    try reader.found.throwIfAny()
+    return reader.entries
+  }
+
   private struct Reader {
     let root: String
     var entries: [Entry] = []
     var totalBytes = 0
+    var allowsEmptyFolders = false
     let found = Diagnostics()
 
     init(root: String) { self.root = root }
@@ -38,8 +53,28 @@ extension CatalogTree {
       if names.contains(".dockerignore") {
         found.add(".dockerignore", nil, "docker would leave files out that Kiln sends; remove it")
       }
-      for name in names where CatalogTree.files.contains(name) || CatalogTree.folders.contains(name) {
-        visit(name, depth: 1)
+      for name in names where CatalogTree.files.contains(name) { visit(name, depth: 1) }
+      let folders = CatalogTree.folders + CatalogTree.contextPaths(in: entries)
+      for name in names where folders.contains(name) { visit(name, depth: 1) }
+    }
+
+    mutating func readThese(_ paths: [String]) {
+      guard let names = list("") else {
+        found.add(root, nil, "is not a directory that can be read")
+        return
+      }
+      let all = paths.contains("") ? names.filter { $0 != ".git" } : paths
+      var seen: [String] = []
+      for path in Set(all).sorted() where !seen.contains(where: { path.hasPrefix($0 + "/") }) {
+        seen.append(path)
+        var status = stat()
+        // A folder on the way that is a symlink leads elsewhere; what it would give matches nothing.
+        let parts = path.split(separator: "/")
+        let isReached = (1..<max(1, parts.count)).allSatisfy { count in
+          lstat("\(root)/\(parts.prefix(count).joined(separator: "/"))", &status) == 0
+            && status.st_mode & S_IFMT == S_IFDIR
+        }
+        if isReached, lstat("\(root)/\(path)", &status) == 0 { visit(path, depth: parts.count) }
       }
     }
 
@@ -84,7 +119,7 @@ extension CatalogTree {
           return
         }
         // Docker would copy an empty folder, git does not keep it: two hosts, two images.
-        if names.isEmpty, CatalogTree.home(of: path) != nil {
+        if names.isEmpty, !allowsEmptyFolders, depth > 3 || !CatalogTree.folders.contains(CatalogTree.top(of: path)) {
           found.add(path, nil, "an empty folder, which git does not keep; put a file into it or remove it")
         }
         for name in names { visit("\(path)/\(name)", depth: depth + 1) }

@@ -26,6 +26,10 @@ package struct CatalogTree: Sendable, Hashable {
 
   /// Folders that hold definitions; nothing else in a catalog's directory is looked at.
   package static let folders = ["fragments", "manifests", "products", "templates"]
+  /// Where the files of other catalogs and of applications' sources are put: never read from a
+  /// catalog's directory, but they travel with it.
+  package static let foreignFolder = "catalogs"
+  package static let applicationFolder = "contexts"
   /// Files beside them, the formats of `catalog` and the lock.
   package static let files = ["catalog.yml", "catalog.yaml", "catalog.json", Lock.fileName]
 
@@ -36,7 +40,12 @@ package struct CatalogTree: Sendable, Hashable {
   /// Paths that Swift holds for equal (two Unicode forms of one name) are refused, as are symlinks
   /// that leave the folder of their fragment or template.
   package init(_ entries: [Entry]) throws(CatalogErrors) {
-    let kept = entries.filter { Self.isDefinition($0.path) }
+    let more = Self.contextPaths(in: entries) + [Self.foreignFolder, Self.applicationFolder]
+    try self.init(entries) { Self.isDefinition($0) || more.contains(Self.top(of: $0)) }
+  }
+
+  init(_ entries: [Entry], keeping: (String) -> Bool) throws(CatalogErrors) {
+    let kept = entries.filter { keeping($0.path) }
     let sorted = kept.sorted { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) }
     var index: [String: Int] = [:]
     let found = Diagnostics()
@@ -91,6 +100,16 @@ package struct CatalogTree: Sendable, Hashable {
   /// What identifies the catalog where no git revision does.
   package var digest: Digest { Digest(of: tar()) }
 
+  /// Of another catalog's files.
+  func digest(of catalog: ForeignCatalog) -> Digest {
+    Digest(
+      of: TarArchive.write(
+        entries(below: catalog.folder).map { entry in
+          let path = String(entry.path.dropFirst(catalog.folder.count + 1))
+          return TarArchive.Entry(path: path, content: entry.content.archived)
+        }))
+  }
+
   /// The catalog as a normalised archive: equal content, equal bytes.
   package func tar() -> Data {
     TarArchive.write(entries.map { TarArchive.Entry(path: $0.path, content: $0.content.archived) })
@@ -101,10 +120,38 @@ package struct CatalogTree: Sendable, Hashable {
     return folders.contains(String(path[..<slash]))
   }
 
-  /// `fragments/NAME/VERSION` or `templates/NAME/VERSION` that `path` is in.
+  static func top(of path: String) -> String { String(path.prefix { $0 != "/" }) }
+
+  /// What `context` of `catalog.yml` names; what is wrong there is for the loader to say.
+  package static func contextPaths(in entries: [Entry]) -> [String] {
+    for entry in entries where files.contains(entry.path) && entry.path != Lock.fileName {
+      guard case .file(let bytes, _) = entry.content,
+        case .map(let members)? = YAMLValue.parse(bytes, file: entry.path, into: Diagnostics())?.content,
+        case .list(let items)? = members.first(where: { $0.key == "context" })?.value.content
+      else { continue }
+      return items.compactMap { if case .scalar(let text, _) = $0.content, isContextPath(text) { text } else { nil } }
+    }
+    return []
+  }
+
+  /// One folder or file beside the definitions.
+  static func isContextPath(_ text: String) -> Bool {
+    !text.isEmpty && text.utf8.count <= 255 && !text.hasPrefix(".") && !text.hasPrefix("-")
+      && text.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F && $0 != UInt8(ascii: "/") }
+      && !(folders + files + [foreignFolder, applicationFolder, "plans"]).contains(text)
+  }
+
+  /// The names at the top that fragments with `context: catalog` see, sorted.
+  var topNames: [String] {
+    Set(entries.map { Self.top(of: $0.path) }).subtracting(Self.files + [Self.foreignFolder, Self.applicationFolder])
+      .sorted()
+  }
+
+  /// The folder of one version of a fragment, template or application that `path` is in.
   static func home(of path: String) -> [Substring]? {
     let parts = path.split(separator: "/")
-    guard parts.count > 3, parts[0] == "fragments" || parts[0] == "templates" else { return nil }
+    if parts.count > 5, parts[0] == foreignFolder, parts[2] == "fragments" { return Array(parts.prefix(5)) }
+    guard parts.count > 3, ["fragments", "templates", applicationFolder].contains(String(parts[0])) else { return nil }
     return Array(parts.prefix(3))
   }
 
@@ -112,8 +159,9 @@ package struct CatalogTree: Sendable, Hashable {
   /// the bytes of a link travel as they are into a build's context.
   private static func stays(link: String, target: String) -> Bool {
     guard !target.hasPrefix("/"), !target.isEmpty else { return false }
-    let home = home(of: link) ?? []
-    var place = link.split(separator: "/").dropLast()
+    let parts = link.split(separator: "/")
+    let home = home(of: link) ?? Array(parts.prefix(link.hasPrefix(foreignFolder + "/") ? 2 : 0))
+    var place = parts.dropLast()
     for part in target.split(separator: "/") where part != "." {
       if part == ".." {
         guard place.count > home.count else { return false }

@@ -109,7 +109,11 @@ extension Catalog {
         parts.append(Composition.Part(owner: .template, title: "template \(template.id) (\(place))", text: text))
       case .marker(let marker):
         place = "after \(marker.fragment)"
-        guard let fragment = chosen[marker.fragment] else { continue }
+        guard let fragment = chosen[marker.fragment] else {
+          let title = "template \(template.id) (without \(marker.fragment))"
+          parts.append(Composition.Part(owner: .template, title: title, text: marker.standard))
+          continue
+        }
         parts.append(Composition.Part(owner: .fragment(fragment), title: fragment.id.description, text: fragment.text))
       }
     }

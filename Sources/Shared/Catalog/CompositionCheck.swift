@@ -7,6 +7,7 @@ struct CompositionCheck {
 
   func run() {
     checkMarkers()
+    checkOrder()
     checkForeignArguments()
     checkArgumentValues()
     checkCommand()
@@ -30,6 +31,17 @@ struct CompositionCheck {
         manifest.file, fragment.line, field: "fragments[\(index)]",
         "the template \(composition.template.id) has no marker for the fragment '\(fragment.value.name)'",
         suggestion: NearestName.suggestion(for: fragment.value.name, among: markers.map(\.fragment)))
+    }
+  }
+
+  /// The template's order of markers is the order; what fragments say of theirs must agree.
+  private func checkOrder() {
+    let ordered = composition.fragments.compactMap { fragment in fragment.order.map { (fragment, $0) } }
+    for ((below, low), (above, high)) in zip(ordered, ordered.dropFirst()) where low > high {
+      found.add(
+        composition.manifest.file, composition.manifest.fragmentsLine, field: "fragments",
+        "the template \(composition.template.id) puts \(below.id) (order \(low)) below \(above.id) (order \(high))",
+        suggestion: .hint("change the order of its markers, or what 'order' says"))
     }
   }
 
@@ -130,6 +142,7 @@ struct CompositionCheck {
 
   private func checkStageNames() {
     var names: [String: String] = [:]
+    if let name = composition.template.stageName { names[name] = composition.template.file }
     for part in composition.parts {
       for instruction in part.fragment?.stages?.instructions ?? [] {
         guard let name = instruction.stageName, let file = part.fragment?.stages?.file else { continue }

@@ -15,7 +15,7 @@ struct ContextSources {
   func rewritten(_ source: String) throws(Problem) -> String {
     // A text whose paths are the catalog's already stays as it is.
     if folder.isEmpty { return source }
-    return folder + "/" + (try parts(of: source)).joined(separator: "/")
+    return ([folder] + (try parts(of: source))).joined(separator: "/")
   }
 
   private func parts(of source: String) throws(Problem) -> [String] {
@@ -29,15 +29,20 @@ struct ContextSources {
     }
     let parts = source.split(separator: "/").map(String.init).filter { $0 != "." }
     if parts.contains("..") { throw Problem("'\(source)' leaves the \(place)") }
-    if parts.isEmpty {
+    if parts.isEmpty, !isApplication {
       throw Problem("'\(source)' is the \(place) as a whole, with its definition; name files or a folder in it")
     }
     return parts
   }
 
   private var place: String {
-    folder.isEmpty ? "catalog" : folder.hasPrefix("templates/") ? "template's folder" : "fragment's folder"
+    if folder.isEmpty { return "catalog" }
+    return isApplication
+      ? "application's folder" : folder.hasPrefix("templates/") ? "template's folder" : "fragment's folder"
   }
+
+  /// A folder without definitions, which may be taken as a whole.
+  private var isApplication: Bool { folder.hasPrefix(CatalogTree.applicationFolder + "/") }
 
   /// What `source` (a path or a pattern) matches, relative to the catalog and sorted; never nothing.
   func matches(_ source: String) throws(Problem) -> [String] {
@@ -71,13 +76,13 @@ struct ContextSources {
   }
 
   private func isDefinition(_ path: String) -> Bool {
-    guard !folder.isEmpty else { return false }
+    guard !folder.isEmpty, !isApplication else { return false }
     let rest = path.dropFirst(folder.count + 1)
     return !rest.contains("/") && CatalogLoader.definitionFiles.contains(String(rest))
   }
 
   private func children(of folder: String) -> [String] {
-    folder.isEmpty ? CatalogTree.folders.filter { !tree.names(in: $0).isEmpty } : tree.names(in: folder)
+    folder.isEmpty ? tree.topNames : tree.names(in: folder)
   }
 
   private func exists(_ path: String) -> Bool { tree[path] != nil || !tree.entries(below: path).isEmpty }

@@ -8,6 +8,10 @@ package struct CatalogSettings: Sendable, Hashable {
   package var bases: [String: BaseDefinition]
   /// How many variants a product's matrix may come to.
   package var maxVariants: Int
+  /// Folders and files beside the definitions that fragments with `context: catalog` may name.
+  package var contextPaths: [Located<String>] = []
+  /// Other catalogs, by the name that their fragments have before the dot.
+  package var catalogs: [String: ForeignCatalog] = [:]
 
   package static let standardMaxVariants = 1000
 }
@@ -79,6 +83,28 @@ package struct ProductManifest: Sendable, Hashable {
   package var arguments: [String: Located<String>]
 }
 
+/// A commit of a git repository, and a folder in it.
+package struct GitSource: Sendable, Hashable {
+  /// `https://…`, `ssh://…`, `user@host:path`, or a path relative to the catalog.
+  package var repository: String
+  /// A whole commit id: it can never mean something else.
+  package var revision: String
+  /// Empty for all of it.
+  package var path: String
+
+  package var isPath: Bool { Reference.isGitPath(repository) }
+}
+
+/// A catalog whose fragments this one uses: `core` of the catalog `base` is `base.core` here.
+package struct ForeignCatalog: Sendable, Hashable {
+  package var name: String
+  package var source: GitSource
+  package var line: Int
+
+  /// Where its files are in the tree.
+  package var folder: String { "\(CatalogTree.foreignFolder)/\(name)" }
+}
+
 /// A Dockerfile with places for fragments.
 package struct Template: Sendable, Hashable {
   package enum Part: Sendable, Hashable {
@@ -90,6 +116,8 @@ package struct Template: Sendable, Hashable {
     package var fragment: String
     package var optional: Bool
     package var line: Int
+    /// What stands there without a fragment: the marker as a comment, and what is between it and its end.
+    package var standard: DockerfileText
   }
 
   package var id: FragmentVersion
@@ -98,6 +126,10 @@ package struct Template: Sendable, Hashable {
   package var directives: [String]
   /// `ARG`s before FROM, with their defaults.
   package var globalArguments: [Argument]
+  /// All that is before FROM.
+  package var head: DockerfileText
+  /// Of `FROM {base} AS name`.
+  package var stageName: String?
   /// After FROM, in order.
   package var parts: [Part]
 
@@ -119,6 +151,22 @@ package struct Fragment: Sendable, Hashable {
   package enum ContextRoot: Sendable, Hashable {
     case fragment
     case catalog
+    /// An application's own source, which does not live in the catalog.
+    case application(ApplicationSource)
+  }
+
+  package enum ApplicationSource: Sendable, Hashable {
+    /// Relative to the catalog.
+    case folder(String)
+    case git(GitSource)
+  }
+
+  package struct Deprecation: Sendable, Hashable {
+    /// The version to use instead.
+    package var use: String?
+    /// From this day on it is refused.
+    package var until: Day?
+    package var line: Int
   }
 
   package struct Relation: Sendable, Hashable {
@@ -133,7 +181,13 @@ package struct Fragment: Sendable, Hashable {
   }
 
   package var id: FragmentVersion
+  /// In the catalog that it comes from: its stages begin with this.
+  package var ownName: String
+  package var folder: String
   package var description: String
+  /// Where among the others it must stand, from the bottom; nil where it does not matter.
+  package var order: Int?
+  package var deprecation: Deprecation?
   /// The definition, for messages.
   package var file: String
   /// Default values; nil where the manifest must give one.
@@ -154,5 +208,51 @@ package struct Fragment: Sendable, Hashable {
   package var text: DockerfileText
   package var stages: DockerfileText?
 
-  package var folder: String { "fragments/\(id.name)/\(id.version)" }
+  /// What its paths are relative to, in the tree; empty for the catalog itself.
+  package var contextFolder: String {
+    switch contextRoot {
+    case .fragment: folder
+    case .catalog: folder.hasPrefix("fragments/") ? "" : String(folder.prefix { $0 != "/" }) + "/" + foreignName
+    case .application: "\(CatalogTree.applicationFolder)/\(id.name)/\(id.version)"
+    }
+  }
+
+  private var foreignName: String { String(folder.split(separator: "/")[1]) }
+}
+
+/// A day of the calendar, in UTC: `2027-01-31`.
+package struct Day: Sendable, Hashable, Comparable, CustomStringConvertible {
+  /// In this form days sort as texts do.
+  package let description: String
+
+  /// Nil for what is no day.
+  package init?(_ text: String) {
+    let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+    guard parts.map(\.utf8.count) == [4, 2, 2], text.utf8.allSatisfy({ (48...57).contains($0) || $0 == 45 }),
+      let year = Int(parts[0]), let month = Int(parts[1]), let day = Int(parts[2]), (1...12).contains(month)
+    else { return nil }
+    let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+    let lengths = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+    guard (1...lengths[month - 1]).contains(day) else { return nil }
+    description = text
+  }
+
+  /// The day that `time` is in.
+  package init(_ time: Timestamp) {
+    // Days since 0000-03-01, in eras of 400 years (Howard Hinnant, "chrono-compatible low-level date algorithms").
+    let days = Int((Double(time.milliseconds) / 86_400_000).rounded(.down)) + 719_468
+    let era = (days >= 0 ? days : days - 146_096) / 146_097
+    let ofEra = days - era * 146_097
+    let year = (ofEra - ofEra / 1460 + ofEra / 36_524 - ofEra / 146_096) / 365
+    let ofYear = ofEra - (365 * year + year / 4 - year / 100)
+    let shifted = (5 * ofYear + 2) / 153
+    let month = shifted < 10 ? shifted + 3 : shifted - 9
+    let numbers = [year + era * 400 + (month <= 2 ? 1 : 0), month, ofYear - (153 * shifted + 2) / 5 + 1]
+    let widths = [4, 2, 2]
+    description = zip(numbers, widths).map { number, width in
+      String(repeating: "0", count: max(0, width - String(number).utf8.count)) + String(number)
+    }.joined(separator: "-")
+  }
+
+  package static func < (left: Day, right: Day) -> Bool { left.description < right.description }
 }

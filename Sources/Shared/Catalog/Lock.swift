@@ -18,8 +18,15 @@ package struct Lock: Sendable, Hashable {
     }
   }
 
+  package struct ForeignCatalog: Sendable, Hashable {
+    package var source: GitSource
+    package var digest: Digest
+  }
+
   /// By the name that manifests use.
   package var bases: [String: Base]
+  /// Other catalogs, by the name that this one gives them.
+  package var catalogs: [String: ForeignCatalog] = [:]
   /// Of each fragment that depends on the outside: seconds since 1970, moved only on purpose.
   package var epochs: [FragmentVersion: Int]
 
@@ -52,11 +59,23 @@ package struct Lock: Sendable, Hashable {
         text += "      \(platform): \(digest)\n"
       }
     }
+    if !catalogs.isEmpty { text += "catalogs:\n" }
+    for (name, catalog) in catalogs.sorted(by: { $0.key < $1.key }) {
+      text += "  \"\(name)\":\n    git: \"\(catalog.source.repository)\"\n"
+      text += "    revision: \"\(catalog.source.revision)\"\n"
+      if !catalog.source.path.isEmpty { text += "    path: \(Self.quoted(catalog.source.path))\n" }
+      text += "    digest: \(catalog.digest)\n"
+    }
     text += epochs.isEmpty ? "epochs: {}\n" : "epochs:\n"
     for (fragment, epoch) in epochs.sorted(by: { $0.key.description < $1.key.description }) {
       text += "  \"\(fragment)\": \(epoch)\n"
     }
     return text
+  }
+
+  /// In YAML's double quotes.
+  private static func quoted(_ text: String) -> String {
+    "\"" + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
   }
 
   /// The lock of a catalog; an empty one where there is no file.
@@ -70,6 +89,17 @@ package struct Lock: Sendable, Hashable {
         if let base = base(member, found) { lock.bases[member.key] = base }
       }
       let loader = CatalogLoader(tree: tree, found: found)
+      for member in fields.members("catalogs") {
+        let item = Fields(member.value, file: fileName, prefix: "catalogs.\(member.key).", found: found)
+        let source = loader.gitSource(item)
+        let text = item.requireString("digest")
+        item.finish()
+        let digest = text.flatMap { Digest($0.value) }
+        if let text, digest == nil {
+          item.report("digest", line: text.line, "expected a digest: sha256: and 64 hex digits")
+        }
+        if let source, let digest { lock.catalogs[member.key] = ForeignCatalog(source: source, digest: digest) }
+      }
       for member in fields.members("epochs") {
         let key = Located(member.key, line: member.line)
         guard let id = loader.fragmentVersion(key, "epochs.\(member.key)", fields) else { continue }

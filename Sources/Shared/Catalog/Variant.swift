@@ -41,6 +41,13 @@ extension Matrix {
     return Set(choices.map(Variant.init)).sorted { $0.label < $1.label }
   }
 
+  /// Do the axes give a choice that matches `pattern`? Nothing is expanded to know it.
+  func hasVariant(of pattern: Choice) -> Bool {
+    pattern.allSatisfy { fragment, version in
+      axes.contains { $0.fragment == fragment && $0.versions.contains { $0.value == version } }
+    }
+  }
+
   static func matches(_ choice: Choice, _ pattern: Choice) -> Bool {
     pattern.allSatisfy { choice[$0.key] == $0.value }
   }

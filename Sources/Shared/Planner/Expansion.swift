@@ -38,6 +38,7 @@ struct Expansion {
   }
 
   mutating func run() throws(CatalogErrors) -> PlannedWork {
+    wrong += catalog.unlockedCatalogs(lock)
     for name in request.products where catalog.products[name] == nil {
       wrong.append(catalog.unknownProduct(name))
     }

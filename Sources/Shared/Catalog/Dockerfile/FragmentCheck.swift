@@ -55,7 +55,7 @@ struct FragmentCheck {
 
   private func checkStages(_ stages: DockerfileText) {
     var names: Set<String> = []
-    let prefix = fragment.id.name + "-"
+    let prefix = fragment.ownName + "-"
     if let first = stages.instructions.first, first.keyword != "FROM" {
       found.add(
         stages.file, first.line,

@@ -16,7 +16,7 @@ struct TextOwner {
   }
 
   init(fragment: Fragment, tree: CatalogTree) {
-    sources = ContextSources(folder: fragment.contextRoot == .catalog ? "" : fragment.folder, tree: tree)
+    sources = ContextSources(folder: fragment.contextFolder, tree: tree)
     stages = Set((fragment.stages?.instructions ?? []).compactMap(\.stageName))
     secrets = fragment.secrets
     reproducible = fragment.reproducible

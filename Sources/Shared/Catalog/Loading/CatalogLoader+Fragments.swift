@@ -14,16 +14,18 @@ extension CatalogLoader {
       return nil
     }
     let fields = Fields(content, file: path, found: found)
-    checkName(fields, is: folder.id.name, required: true)
+    checkName(fields, is: folder.ownName, required: true)
     checkName(fields, is: folder.id.version, required: true, field: "version")
     let description = fields.requireString("description")
     let arguments = arguments(fields)
     let secrets = secrets(fields)
-    let requires = relations("requires", of: folder.id, fields)
-    let conflicts = relations("conflicts", of: folder.id, fields)
+    let requires = relations("requires", of: folder, fields)
+    let conflicts = relations("conflicts", of: folder, fields)
+    let order = fields.integer("order", in: 0...1_000_000)
+    let deprecation = fields.mapping("deprecated").map(deprecation)
     let refresh = refresh(fields)
     let reproducible = fields.bool("reproducible", default: true)
-    let (root, extra) = context(fields)
+    let (root, extra) = context(fields, isOwn: folder.id.name == folder.ownName)
     let tests = tests(fields)
     fields.finish()
     guard let text = text("\(folder.path)/\(Self.fragmentFile)") else {
@@ -33,7 +35,8 @@ extension CatalogLoader {
     let stagesPath = "\(folder.path)/\(Self.stagesFile)"
     let stages = tree[stagesPath] == nil ? nil : self.text(stagesPath)
     let fragment = Fragment(
-      id: folder.id, description: description?.value ?? "", file: path, arguments: arguments, secrets: secrets,
+      id: folder.id, ownName: folder.ownName, folder: folder.path, description: description?.value ?? "", order: order,
+      deprecation: deprecation, file: path, arguments: arguments, secrets: secrets,
       requires: requires, conflicts: conflicts, refreshSeconds: refresh, reproducible: reproducible,
       contextRoot: root, extraFiles: extra, tests: tests,
       text: DockerfileParser.parse(text, file: "\(folder.path)/\(Self.fragmentFile)", into: found),
@@ -73,15 +76,17 @@ extension CatalogLoader {
   }
 
   /// `fragment: version`, `fragment: [versions]` or `fragment: any`.
-  private func relations(_ name: String, of id: FragmentVersion, _ fields: Fields) -> [Fragment.Relation] {
-    fields.members(name).compactMap { member in
+  private func relations(_ name: String, of folder: VersionFolder, _ fields: Fields) -> [Fragment.Relation] {
+    // Another catalog's fragments speak of each other by their own names.
+    let prefix = String(folder.id.name.dropLast(folder.ownName.count))
+    return fields.members(name).compactMap { member in
       let field = "\(name).\(member.key)"
       guard fields.checkedName(Located(member.key, line: member.line), field) != nil else { return nil }
-      if member.key == id.name {
+      if member.key == folder.ownName {
         fields.report(field, line: member.line, "a fragment cannot be related to itself")
         return nil
       }
-      var relation = Fragment.Relation(fragment: member.key, versions: nil, line: member.line)
+      var relation = Fragment.Relation(fragment: prefix + member.key, versions: nil, line: member.line)
       switch member.value.content {
       case .scalar("any", _): return relation
       case .list:
@@ -113,16 +118,55 @@ extension CatalogLoader {
     return count * unit
   }
 
-  /// `context: catalog`, or a list of extra files.
-  private func context(_ fields: Fields) -> (Fragment.ContextRoot, [Located<String>]) {
+  /// `{use: VERSION, until: YYYY-MM-DD}`; either may be left out.
+  private func deprecation(_ fields: Fields) -> Fragment.Deprecation {
+    var deprecation = Fragment.Deprecation(line: fields.line)
+    deprecation.use = fields.checkedVersion(fields.string("use"), "use")?.value
+    if let text = fields.string("until") {
+      deprecation.until = Day(text.value)
+      if deprecation.until == nil {
+        fields.report("until", line: text.line, "'\(text.value)' is not a day, such as 2027-01-31")
+      }
+    }
+    fields.finish()
+    return deprecation
+  }
+
+  /// `context: catalog`, a list of extra files, or a mapping that says where an application's source is.
+  func context(_ fields: Fields, isOwn: Bool) -> (Fragment.ContextRoot, [Located<String>]) {
     guard let value = fields.value("context") else { return (.fragment, []) }
     switch value.content {
     case .scalar("catalog", _): return (.catalog, [])
     case .list: return (.fragment, fields.strings("context"))
+    case .map:
+      if !isOwn {
+        fields.report("context", line: value.line, "a fragment of another catalog can only have files of that catalog")
+      }
+      return application(fields) ?? (.fragment, [])
     default:
       fields.report(
-        "context", line: value.line, "expected 'catalog', or a list of files besides those that the text names")
+        "context", line: value.line,
+        "expected 'catalog', a list of files besides those that the text names, or {dir: PATH} or {git: URL, revision: COMMIT}"
+      )
       return (.fragment, [])
     }
+  }
+
+  private func application(_ parent: Fields) -> (Fragment.ContextRoot, [Located<String>])? {
+    guard let fields = parent.mapping("context") else { return nil }
+    let folder = fields.string("dir")
+    let extra = fields.strings("files")
+    let isGit = folder == nil || fields.value("git") != nil
+    let git = isGit ? gitSource(fields) : nil
+    fields.finish()
+    if let folder {
+      if isGit {
+        fields.report("dir", line: folder.line, "either 'dir' or 'git' says where the source is, not both")
+      } else if folder.value.hasPrefix("/") || folder.value.hasPrefix("-") || !Reference.isFolder(folder.value) {
+        fields.report("dir", line: folder.line, "'\(folder.value)' is not a path relative to the catalog's folder")
+      }
+      return (.application(.folder(folder.value)), extra)
+    }
+    return git.map { (.application(.git($0)), extra) }
   }
 }

@@ -16,10 +16,21 @@ extension CatalogLoader {
     }
     var template = Template(
       id: folder.id, file: path, directives: directives(lines[..<from], file: path),
-      globalArguments: globalArguments(lines[..<from], file: path), parts: [])
+      globalArguments: [], head: head(lines[..<from], file: path), stageName: stageName(lines[from]), parts: [])
+    template.globalArguments = globalArguments(template.head)
+    if let name = template.stageName, !Name.isValid(name) {
+      found.add(path, from + 1, "'\(name)' is not a name: \(Fields.nameRule)")
+    }
     template.parts = parts(lines, after: from, file: path)
     let owner = TextOwner(template: template, tree: tree)
-    for case .text(let text) in template.parts { TextCheck(text: text, owner: owner, found: found).run() }
+    for part in template.parts {
+      switch part {
+      case .text(let text): TextCheck(text: text, owner: owner, found: found).run()
+      case .marker(let marker) where marker.optional:
+        TextCheck(text: marker.standard, owner: owner, found: found).run()
+      case .marker: break
+      }
+    }
     return template
   }
 
@@ -27,7 +38,8 @@ extension CatalogLoader {
   private func fromLine(_ lines: [String], file: String) -> Int? {
     let candidates = lines.indices.filter { index in
       let words = lines[index].split(whereSeparator: { $0 == " " || $0 == "\t" })
-      return words.count == 2 && words[0].uppercased() == "FROM" && words[1] == "{base}"
+      guard words.count == 2 || (words.count == 4 && words[2].uppercased() == "AS") else { return false }
+      return words[0].uppercased() == "FROM" && words[1] == "{base}"
     }
     guard let first = candidates.first else {
       let other = lines.firstIndex { DockerfileParser.trimmedLeft($0).uppercased().hasPrefix("FROM") }
@@ -59,9 +71,19 @@ extension CatalogLoader {
     return directives
   }
 
-  private func globalArguments(_ lines: ArraySlice<String>, file: String) -> [Argument] {
+  private func stageName(_ line: String) -> String? {
+    let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
+    return words.count == 4 ? String(words[3]) : nil
+  }
+
+  private func head(_ lines: ArraySlice<String>, file: String) -> DockerfileText {
     let text = DockerfileParser.parse(lines.map { $0 + "\n" }.joined(), file: file, into: found)
     TextCheck.refuseDirectives(text, allowed: ["escape", "check"], found: found)
+    return text
+  }
+
+  private func globalArguments(_ text: DockerfileText) -> [Argument] {
+    let file = text.file
     var arguments: [Argument] = []
     for instruction in text.instructions {
       guard instruction.keyword == "ARG" else {
@@ -102,9 +124,14 @@ extension CatalogLoader {
         found.add(
           file, number, "expected '#--MODULE:FRAGMENT--#', '#--MODULE?:FRAGMENT--#' or '#--ENDMODULE--#'")
       case .end:
-        guard let marker = open else {
+        guard var marker = open else {
           found.add(file, number, "'#--ENDMODULE--#' without a marker before it")
           continue
+        }
+        if marker.optional {
+          let between = lines[marker.line..<index + 1].map { $0 + "\n" }.joined()
+          let raw = lines[marker.line - 1].replacing("#--MODULE?:", with: "#--MODULE:") + "\n" + between
+          marker.standard = DockerfileParser.parse(raw, file: file, firstLine: marker.line, into: found)
         }
         parts.append(.marker(marker))
         open = nil
@@ -119,7 +146,8 @@ extension CatalogLoader {
         }
         if open == nil {
           text(upTo: index)
-          open = Template.Marker(fragment: fragment, optional: optional, line: number)
+          open = Template.Marker(
+            fragment: fragment, optional: optional, line: number, standard: DockerfileText(file: file, items: []))
         }
       }
     }

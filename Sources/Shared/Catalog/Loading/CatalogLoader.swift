@@ -11,6 +11,8 @@ final class CatalogLoader {
 
   struct VersionFolder {
     let id: FragmentVersion
+    /// Without the name of another catalog that it comes from.
+    var ownName: String
     var path: String
   }
 
@@ -83,12 +85,14 @@ final class CatalogLoader {
     return extensions.contains(ext) ? (String(file[..<dot]), ext) : nil
   }
 
-  /// `folder/NAME/VERSION`, by name and version.
-  func versions(in folder: String) -> [VersionFolder] {
+  /// `folder/NAME/VERSION`, by name and version. What is from another catalog is called `catalog.name`.
+  func versions(in folder: String, of catalog: String? = nil) -> [VersionFolder] {
+    let folder = catalog.map { "\(CatalogTree.foreignFolder)/\($0)/\(folder)" } ?? folder
     var folders: [VersionFolder] = []
     for name in tree.names(in: folder) {
-      guard Name.isValid(name) else {
-        found.add("\(folder)/\(name)", nil, "'\(name)' is not a name: \(Fields.nameRule)")
+      let fullName = catalog.map { "\($0).\(name)" } ?? name
+      guard Name.isValid(name), Name.isValid(fullName) else {
+        found.add("\(folder)/\(name)", nil, "'\(fullName)' is not a name: \(Fields.nameRule)")
         continue
       }
       for version in tree.names(in: "\(folder)/\(name)") {
@@ -98,7 +102,8 @@ final class CatalogLoader {
         } else if !Name.isTag(version) {
           found.add(path, nil, "'\(version)' is not a version: \(Fields.versionRule)")
         } else {
-          folders.append(VersionFolder(id: FragmentVersion(name: name, version: version), path: path))
+          let id = FragmentVersion(name: fullName, version: version)
+          folders.append(VersionFolder(id: id, ownName: name, path: path))
         }
       }
       if tree["\(folder)/\(name)"] != nil {
@@ -172,8 +177,67 @@ final class CatalogLoader {
       if let base = base(member, fields) { settings.bases[base.name] = base } else { unread.bases = true }
     }
     if let maximum = fields.integer("maxVariants", in: 1...100_000) { settings.maxVariants = maximum }
+    settings.contextPaths = contextPaths(fields)
+    for member in fields.members("catalogs") {
+      if let catalog = foreignCatalog(member, fields) { settings.catalogs[catalog.name] = catalog }
+    }
     fields.finish()
     return settings
+  }
+
+  private func contextPaths(_ fields: Fields) -> [Located<String>] {
+    let paths = fields.strings("context")
+    for (index, path) in paths.enumerated() {
+      if !CatalogTree.isContextPath(path.value) {
+        fields.report(
+          "context[\(index)]", line: path.line,
+          "'\(path.value)' is not a folder or file beside the definitions that fragments may name")
+      } else if tree[path.value] == nil, tree.entries(below: path.value).isEmpty {
+        fields.report("context[\(index)]", line: path.line, "there is no '\(path.value)' in the catalog")
+      }
+    }
+    return paths
+  }
+
+  private func foreignCatalog(_ member: YAMLValue.Member, _ parent: Fields) -> ForeignCatalog? {
+    let fields = Fields(member.value, file: parent.file, prefix: "catalogs.\(member.key).", found: found)
+    let source = gitSource(fields)
+    fields.finish()
+    guard parent.checkedName(Located(member.key, line: member.line), "catalogs.\(member.key)") != nil else {
+      return nil
+    }
+    let own = tree.names(in: "fragments").first { $0.hasPrefix(member.key + ".") }
+    if let own {
+      parent.report(
+        "catalogs.\(member.key)", line: member.line,
+        "the fragment '\(own)' of this catalog has the name of one of '\(member.key)'")
+    }
+    return source.map { ForeignCatalog(name: member.key, source: $0, line: member.line) }
+  }
+
+  /// `git`, `revision` and, optionally, `path`.
+  func gitSource(_ fields: Fields) -> GitSource? {
+    let repository = fields.requireString("git")
+    let revision = fields.requireString("revision")
+    let path = fields.string("path")
+    guard let repository, let revision else { return nil }
+    guard Reference.isGitRepository(repository.value) else {
+      fields.report(
+        "git", line: repository.line,
+        "'\(repository.value)' is not a place that git may fetch from: https://…, ssh://…, user@host:path, or a path")
+      return nil
+    }
+    guard Reference.isCommit(revision.value) else {
+      fields.report(
+        "revision", line: revision.line, "'\(revision.value)' is not a whole commit id, and what is not one can move",
+        suggestion: .hint("say the 40 hex digits that 'git rev-parse' prints"))
+      return nil
+    }
+    if let path, !Reference.isInnerPath(path.value) {
+      fields.report("path", line: path.line, "'\(path.value)' is not a folder in a repository")
+      return nil
+    }
+    return GitSource(repository: repository.value, revision: revision.value, path: path?.value ?? "")
   }
 
   private func base(_ member: YAMLValue.Member, _ parent: Fields) -> BaseDefinition? {

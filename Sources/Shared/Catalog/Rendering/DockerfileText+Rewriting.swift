@@ -11,6 +11,17 @@ extension DockerfileText {
     var images: [String: String] = [:]
   }
 
+  /// A template's head with its arguments' values in place.
+  func withValues(_ values: [String: String]) -> String {
+    items.map { item in
+      switch item {
+      case .other(let raw): raw
+      case .instruction(let instruction):
+        instruction.keyword == "ARG" ? instruction.withValues(values) : instruction.raw
+      }
+    }.joined()
+  }
+
   /// The text with its paths relative to the catalog and its arguments' values in place. Everything
   /// else stays as it is written.
   func rewritten(_ rewriting: Rewriting) throws(ContextSources.Problem) -> String {
@@ -38,8 +49,11 @@ extension Instruction {
     }
   }
 
-  private func withValues(_ values: [String: String]) -> String {
-    guard declaredArguments.contains(where: { values[$0.name] != nil }) else { return raw }
+  fileprivate func withValues(_ values: [String: String]) -> String {
+    // What has its value already stays as it is written.
+    guard declaredArguments.contains(where: { values[$0.name] != nil && values[$0.name] != $0.value }) else {
+      return raw
+    }
     let words = declaredArguments.map { argument in
       values[argument.name].map { "\(argument.name)=\(Self.quoted($0))" } ?? argument.name
     }

@@ -71,8 +71,10 @@ extension Catalog {
           part, of: composition, opening: opening, globals: globals, images: Dictionary(uniqueKeysWithValues: images),
           cache: &cache))
     }
+    let head = composition.template.head.withValues(globals)
+    let stageName = composition.template.stageName.map { " AS \($0)" } ?? ""
     let prologue =
-      opening + sections.map(\.stages).joined() + "FROM \(lock.image(of: composition.base, platform))\n"
+      head + sections.map(\.stages).joined() + "FROM \(lock.image(of: composition.base, platform))\(stageName)\n"
       + "ARG \(ArgumentRule.epoch)\n"
     var contexts: [String: String] = [:]
     if let path = composition.base.layoutPath {
