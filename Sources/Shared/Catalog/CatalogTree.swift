@@ -25,7 +25,7 @@ package struct CatalogTree: Sendable, Hashable {
   package static let maxDepth = 32
 
   /// Folders that hold definitions; nothing else in a catalog's directory is looked at.
-  package static let folders = ["fragments", "manifests", "products", "templates"]
+  package static let folders = ["fragments", "manifests", "plans", "products", "templates"]
   /// Files beside them, the formats of `catalog` and the lock.
   package static let files = ["catalog.yml", "catalog.yaml", "catalog.json", Lock.fileName]
 
