@@ -19,7 +19,8 @@ package struct Forecast: Sendable {
   package init(plan: Plan, known: KnownResults, missing: [LayerKey: MissingImage]) {
     self.plan = plan
     self.missing = missing
-    var needed: Set<LayerKey> = []
+    // A plan without cells wants its layers themselves.
+    var needed: Set<LayerKey> = plan.cells.isEmpty ? Set(plan.layers.map(\.key)) : []
     for cell in plan.cells {
       let fate = Self.fate(of: cell, known, missing)
       cells[cell.key] = fate

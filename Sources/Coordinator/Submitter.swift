@@ -48,9 +48,9 @@ extension Coordinator {
     try await bringBases(plan, to: repository)
     let forecast = try await forecast(plan, scope: request.scope)
     try await effects.failpoints.reach(.submitBeforeContexts)
-    for key in forecast.layersToBuild {
-      guard let context = plan.layers.first(where: { $0.key == key })?.context,
-        let bytes = work.contexts[context.digest]
+    let toBuild = Set(forecast.layersToBuild)
+    for layer in plan.layers where toBuild.contains(layer.key) {
+      guard let context = layer.context, let bytes = work.contexts[context.digest]
       else { continue }
       try await images.upload(bytes, digest: context.digest, to: repository)
     }

@@ -112,6 +112,28 @@ package struct Program: Sendable {
     return result
   }
 
+  /// Runs it with this process's own standard streams, and so with its terminal, to its end; there is no
+  /// deadline. Returns its exit status, or 128 and the signal that ended it, as a shell would.
+  package func runInForeground() async throws -> Int32 {
+    do {
+      let outcome = try await Subprocess.run(
+        .name(executableName), arguments: Arguments(arguments), environment: .custom(variables),
+        input: .currentStandardInput, output: .currentStandardOutput, error: .currentStandardError)
+      switch outcome.terminationStatus {
+      case .exited(let code): return code
+      case .signaled(let signal): return 128 + signal
+      }
+    } catch let error as SubprocessError {
+      throw notStarted(error)
+    }
+  }
+
+  private func notStarted(_ error: SubprocessError) -> Failure {
+    Failure(
+      .infrastructure, code: "program-not-started", "\(executable) could not be run: \(error)",
+      hint: "install it, or say where it is")
+  }
+
   private func spawn(onErrors: (@Sendable ([UInt8]) async -> Void)?) async throws -> Result {
     var options = PlatformOptions()
     options.createSession = true
@@ -136,9 +158,7 @@ package struct Program: Sendable {
       return Result(ending: ending, output: outcome.closureResult.0, errors: outcome.closureResult.1)
     } catch let error as SubprocessError {
       try Task.checkCancellation()
-      throw Failure(
-        .infrastructure, code: "program-not-started", "\(executable) could not be run: \(error)",
-        hint: "install it, or say where it is")
+      throw notStarted(error)
     }
   }
 

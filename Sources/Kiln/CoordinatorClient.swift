@@ -21,13 +21,16 @@ struct CoordinatorClient {
     try decode(try await send("GET", path, query.map { ($0.key, $0.value) }).body)
   }
 
-  func submit(_ catalog: Data, products: [String], priority: Int, retryFailed: Bool, revision: String?, key: String)
-    async throws -> SubmitReply
-  {
+  func submit(
+    _ catalog: Data, products: [String], testPlan: String?, priority: Int, retryFailed: Bool, state: CatalogState,
+    key: String
+  ) async throws -> SubmitReply {
     var query = products.map { ("product", $0) }
+    if let testPlan { query.append(("plan", testPlan)) }
+    if !state.movesTags { query.append(("moveTags", "false")) }
     query.append(("priority", "\(priority)"))
     if retryFailed { query.append(("retryFailed", "true")) }
-    if let revision { query.append(("revision", revision)) }
+    if let revision = state.revision { query.append(("revision", revision)) }
     let headers = [("Content-Type", "application/x-tar"), ("Idempotency-Key", key)]
     return try decode(try await send("POST", "/builds", query, headers: headers, body: catalog).body)
   }

@@ -12,11 +12,14 @@ struct ImageDelivery {
   let folder: URL
 
   func load(_ index: PublishedIndex, _ engine: Engine) async throws {
-    let archive = folder.appendingPathComponent("load-\(index.digest.short).tar")
+    let names = index.deliveredTags.map { "\(index.repository):\($0)" }
+    try await load(index.digest, in: index.repository, names: names, engine)
+  }
+
+  func load(_ image: Digest, in repository: String, names: [String], _ engine: Engine) async throws {
+    let archive = folder.appendingPathComponent("load-\(image.short).tar")
     defer { try? FileManager.default.removeItem(at: archive) }
-    try await OCIArchive.write(
-      index.digest, from: images, repository: index.repository,
-      names: index.tags.map { "\(index.repository):\($0)" }, to: archive)
+    try await OCIArchive.write(image, from: images, repository: repository, names: names, to: archive)
     try await engine.load(archive)
   }
 
@@ -24,7 +27,7 @@ struct ImageDelivery {
   func write(_ index: PublishedIndex, to folder: URL) async throws {
     let name = index.repository.split(separator: "/").joined(separator: "-")
     let layout = try OCILayoutStore(directory: folder.appendingPathComponent(name, isDirectory: true))
-    for tag in index.tags {
+    for tag in index.deliveredTags {
       try await ImageCopy.copyAll(
         index.digest, from: images, repository: index.repository, to: layout, repository: "", tag: tag)
     }
@@ -32,11 +35,16 @@ struct ImageDelivery {
 
   func push(_ index: PublishedIndex, to prefix: String) async throws {
     let registry = try RegistryAccess.open(prefix)
-    for tag in index.tags {
+    for tag in index.deliveredTags {
       try await ImageCopy.copyAll(
         index.digest, from: images, repository: index.repository, to: registry, repository: index.repository, tag: tag)
     }
   }
+}
+
+extension PublishedIndex {
+  /// Where no tag was moved, a name of the content's own: it can never have meant anything else.
+  var deliveredTags: [String] { tags.isEmpty ? ["kiln-\(digest.short)"] : tags }
 }
 
 enum RegistryAccess {

@@ -19,7 +19,10 @@ struct Kiln: AsyncParsableCommand {
         subcommands: [CatalogCommand.self, LockCommand.self, RenderCommand.self, PlanCommand.self]),
       CommandGroup(
         name: "Work",
-        subcommands: [BuildCommand.self, SubmitCommand.self, StatusCommand.self, LogsCommand.self, RecordsCommand.self]),
+        subcommands: [
+          BuildCommand.self, ShellCommand.self, SubmitCommand.self, StatusCommand.self, LogsCommand.self,
+          RecordsCommand.self,
+        ]),
       CommandGroup(
         name: "Farm", subcommands: [CoordinatorCommand.self, ExecutorCommand.self, DatabaseCommand.self]),
     ])

@@ -6,7 +6,7 @@ import Registry
 /// Looks up what a catalog takes from outside and pins it.
 struct Locker {
   let loaded: LoadedCatalog
-  let refresh: Bool
+  let refresh: LockRefresh
 
   func lock() async throws -> Lock {
     var lock = loaded.lock
@@ -16,11 +16,11 @@ struct Locker {
     lock.bases = lock.bases.filter { name, _ in needed.contains { $0.base.name == name } }
     for need in needed {
       let isComplete = need.platforms.allSatisfy { lock.digest(of: need.base, $0) != nil }
-      if isComplete && !refresh { continue }
+      if isComplete, !refresh.bases.contains(need.base.name) { continue }
       let found = try await resolve(need.base, sources)
       for platform in need.platforms where found[platform] == nil {
         throw wrong(
-          need.base, "\(need.base.source):\(need.base.tag) has no image for \(platform)",
+          need.base, "\(need.base.place):\(need.base.tag) has no image for \(platform)",
           hint: "it has \(found.keys.sorted().map(\.description).joined(separator: ", "))")
       }
       lock.bases[need.base.name] = Lock.Base(
@@ -33,11 +33,13 @@ struct Locker {
     lock.catalogs = lock.catalogs.filter { name, _ in loaded.catalog.settings.catalogs[name] != nil }
     let now = Int(Date().timeIntervalSince1970)
     lock.epochs = lock.epochs.filter { id, _ in loaded.catalog.fragments[id] != nil }
-    for fragment in loaded.catalog.refreshingFragments where refresh || lock.epochs[fragment.id] == nil {
+    for fragment in loaded.catalog.refreshingFragments
+    where refresh.fragments.contains(fragment.id) || lock.epochs[fragment.id] == nil {
       lock.epochs[fragment.id] = now
     }
     return lock
   }
+
   /// What the place answers, it answers about what the catalog says.
   private func resolve(_ base: BaseDefinition, _ sources: Sources) async throws -> [Platform: Digest] {
     do {

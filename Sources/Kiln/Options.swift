@@ -3,6 +3,7 @@ import Catalog
 import Foundation
 import Logging
 import Model
+import Planner
 
 /// Where the catalog is.
 struct CatalogOptions: ParsableArguments {
@@ -59,8 +60,23 @@ struct LoadedCatalog {
 struct ProductArguments: ParsableArguments {
   @ArgumentParser.Argument(help: "Products by name (default: all).") var products: [String] = []
 
+  @Option(name: .customLong("plan"), help: "Instead of products: what a test plan explores (plans/NAME.yml).")
+  var testPlan: String?
+
   @Option(name: .customLong("platform"), help: "Only targets of this platform; may be repeated.")
   var platformNames: [String] = []
+
+  func request(_ state: CatalogState) throws -> PlanRequest {
+    try Self.check(products, testPlan)
+    return PlanRequest(
+      products: products, platforms: try platforms(), testPlan: testPlan, movesTags: state.movesTags)
+  }
+
+  static func check(_ products: [String], _ testPlan: String?) throws {
+    guard testPlan == nil || products.isEmpty else {
+      throw ValidationError("a test plan names its product itself: give products or --plan, not both")
+    }
+  }
 
   func platforms() throws -> [Platform] {
     try platformNames.map { name in

@@ -21,7 +21,7 @@ struct Sources: Sendable {
   }
 
   func resolve(_ base: BaseDefinition) async throws -> [Platform: Digest] {
-    let (store, repository) = try await open(base.source)
+    let (store, repository) = try await open(base.place)
     return try await PlatformResolution.resolve(base.tag, in: repository, of: store)
   }
 

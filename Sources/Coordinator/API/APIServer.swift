@@ -47,7 +47,8 @@ package struct APIServer: Sendable {
 
   // MARK: Builds
 
-  /// Body: the catalog as a tar. Query: `product` (repeated), `priority`, `retryFailed`, `revision`.
+  /// Body: the catalog as a tar. Query: `product` (repeated) or `plan` (a test plan), `priority`,
+  /// `retryFailed`, `revision`, `moveTags` (`false`: images by digest alone).
   /// Header `Idempotency-Key`: the same key from the same principal is the same build.
   @Sendable private func submit(_ request: Request, _ context: APIContext) async throws -> JSONReply {
     guard let key = request.headers.idempotencyKey, (1...200).contains(key.utf8.count) else {
@@ -66,7 +67,9 @@ package struct APIServer: Sendable {
     let query = request.uri.queryParameters
     let work = try Planner.plan(
       catalog: catalog, lock: try Lock.load(tree),
-      request: PlanRequest(products: query.getAll("product").map { String($0) }),
+      request: PlanRequest(
+        products: query.getAll("product").map { String($0) }, testPlan: query.get("plan"),
+        movesTags: query.get("moveTags") != "false"),
       catalogRevision: query.get("revision"))
     let (accepted, forecast) = try await coordinator.submit(
       work,

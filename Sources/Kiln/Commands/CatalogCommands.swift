@@ -62,35 +62,6 @@ struct CatalogCheckCommand: AsyncParsableCommand {
   }
 }
 
-struct LockCommand: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "lock",
-    abstract: "Pin every base image to a digest per platform, in catalog.lock.",
-    discussion: "What is pinned already stays as it is; --refresh looks again on purpose.")
-  @OptionGroup var catalog: CatalogOptions
-  @Flag(help: "Look again, also at what is pinned.") var refresh = false
-
-  func run() async throws {
-    let loaded = try await catalog.load()
-    let locker = Locker(loaded: loaded, refresh: refresh)
-    let lock = try await locker.lock()
-    let text = lock.text()
-    let file = loaded.folder.appendingPathComponent(Lock.fileName)
-    if text == loaded.tree.file(Lock.fileName).map({ String(decoding: $0, as: UTF8.self) }) {
-      Output.write("\(Lock.fileName): nothing to change\n")
-      return
-    }
-    try Data(text.utf8).write(to: file, options: .atomic)
-    for (name, base) in lock.bases.sorted(by: { $0.key < $1.key }) {
-      for (platform, digest) in base.platforms.sorted(by: { $0.key < $1.key }) {
-        let old = loaded.lock.bases[name]?.platforms[platform]
-        Output.write(
-          "\(name) \(platform) \(digest)\(old == digest ? "" : old == nil ? " (new)" : " (was \(old?.short ?? ""))")\n")
-      }
-    }
-  }
-}
-
 struct RenderCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "render", abstract: "Print a manifest as one plain Dockerfile that docker alone can build.")

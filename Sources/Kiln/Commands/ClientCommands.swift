@@ -11,6 +11,8 @@ struct SubmitCommand: AsyncParsableCommand {
     commandName: "submit", abstract: "Hand products to a coordinator; durable when it answers.")
   @OptionGroup var catalog: CatalogOptions
   @ArgumentParser.Argument(help: "Products by name (default: all).") var products: [String] = []
+  @Option(name: .customLong("plan"), help: "Instead of products: what a test plan explores (plans/NAME.yml).")
+  var testPlan: String?
   @OptionGroup var client: ClientOptions
   @OptionGroup var output: OutputOptions
   @Flag(help: "Show progress and end when the build does, with exit code 1 if it failed.") var wait = false
@@ -19,11 +21,14 @@ struct SubmitCommand: AsyncParsableCommand {
   @Option(help: "The same key is the same build, however often it is sent (default: a new one).") var key: String?
 
   func run() async throws {
+    try ProductArguments.check(products, testPlan)
     let loaded = try await catalog.load()
     let coordinator = try client.client()
+    let state = await CatalogState.look(loaded.folder)
+    if let warning = state.warning { Exit.complain("kiln: \(warning)") }
     let reply = try await coordinator.submit(
-      loaded.tree.tar(), products: products, priority: priority, retryFailed: retryFailed,
-      revision: await GitRevision.clean(loaded.folder), key: key ?? Effects.system().identifier())
+      loaded.tree.tar(), products: products, testPlan: testPlan, priority: priority, retryFailed: retryFailed,
+      state: state, key: key ?? Effects.system().identifier())
     if !output.json || !wait {
       if output.json {
         try Output.json(reply)
@@ -113,7 +118,8 @@ struct StatusCommand: AsyncParsableCommand {
     var progress = Progress(isTerminal: false)
     progress.show(detail)
     for index in detail.published {
-      Output.write("image  \(index.repository):\(index.tags.joined(separator: ",")) \(index.digest)\n")
+      let tags = index.tags.isEmpty ? "" : ":" + index.tags.joined(separator: ",")
+      Output.write("image  \(index.repository)\(tags) \(index.digest)\n")
     }
   }
 

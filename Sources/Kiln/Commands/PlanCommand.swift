@@ -17,6 +17,9 @@ struct PlanCommand: AsyncParsableCommand {
         kiln plan hello
         kiln plan hello --format bake > bake.json; docker buildx bake -f bake.json hello
         kiln plan --format dot | dot -Tsvg > layers.svg
+        kiln plan --plan NAME            what a test plan would explore
+        kiln plan --against HEAD~1       what rebuilds since a commit, why, and how long that takes
+        kiln plan --against old.lock     the same since another lock (an existing file is a lock)
       """)
   @OptionGroup var catalog: CatalogOptions
   @OptionGroup var request: ProductArguments
@@ -24,6 +27,8 @@ struct PlanCommand: AsyncParsableCommand {
   @OptionGroup var log: LogOptions
   @Flag(help: "Plan as if nothing had been built; the output depends on catalog and lock alone.")
   var catalogOnly = false
+  @Option(help: "What would rebuild, and why, compared with the catalog at a git revision, or with a lock file.")
+  var against: String?
   @Option(help: "table, json, bake (for docker buildx bake), github (a job matrix) or dot (for graphviz).")
   var format: Format?
 
@@ -33,12 +38,19 @@ struct PlanCommand: AsyncParsableCommand {
 
   func run() async throws {
     let loaded = try await catalog.load()
+    let state = await CatalogState.look(loaded.folder)
+    let asked = try request.request(state)
     let work = try Planner.plan(
-      catalog: loaded.catalog, lock: loaded.lock,
-      request: PlanRequest(products: request.products, platforms: try request.platforms()),
-      catalogRevision: await GitRevision.clean(loaded.folder))
+      catalog: loaded.catalog, lock: loaded.lock, request: asked, catalogRevision: state.revision)
+    if let warning = state.warning { Exit.complain("kiln: \(warning)") }
     if output.json, let format, format != .json {
       throw ValidationError("--json and --format \(format.rawValue) contradict each other")
+    }
+    if let against {
+      guard [nil, .table, .json].contains(format) else { throw ValidationError("--against prints a table or JSON") }
+      let report = try await comparison(against, work, asked, loaded)
+      if output.json || format == .json { try Output.json(report) } else { Output.write(report.text) }
+      return
     }
     switch format ?? (output.json ? .json : .table) {
     case .json where catalogOnly: Output.write(String(decoding: try work.plan.canonicalBytes(), as: UTF8.self) + "\n")
@@ -67,15 +79,35 @@ struct PlanCommand: AsyncParsableCommand {
   }
 
   private func forecast(_ plan: Plan, _ loaded: LoadedCatalog) async throws -> Forecast {
+    try await known(plan, loaded) { _ in }.0
+  }
+
+  /// The forecast, and what `ask` finds in this machine's store; nil where there is none.
+  private func known<Value>(
+    _ plan: Plan, _ loaded: LoadedCatalog, _ ask: (any RecordStore) async throws -> Value
+  ) async throws -> (Forecast, Value?) {
     let store = Embedded.storeFile(in: Embedded.folder(for: loaded.folder))
     guard !catalogOnly, FileManager.default.fileExists(atPath: store.path) else {
-      return Forecast(plan: plan, known: KnownResults(), missing: [:])
+      return (Forecast(plan: plan, known: KnownResults(), missing: [:]), nil)
     }
     let embedded = try await Embedded(
       catalog: loaded.folder, reading: true, effects: .system(), logger: try log.logger("kiln", standard: .warning))
     let forecast = try await embedded.coordinator.forecast(plan, scope: .release)
+    let answer = try await ask(embedded.store)
     await embedded.store.close()
-    return forecast
+    return (forecast, answer)
+  }
+
+  private func comparison(
+    _ other: String, _ work: PlannedWork, _ request: PlanRequest, _ loaded: LoadedCatalog
+  ) async throws -> ComparisonReport {
+    let old = try await OtherCatalog.side(other, request, loaded)
+    let comparison = PlanComparison(of: PlanComparison.Side(work, loaded.lock), against: old)
+    let (forecast, history) = try await known(work.plan, loaded) { store in
+      let layers = comparison.layers.flatMap { [$0.key] + ($0.previous.map { [$0] } ?? []) }
+      return try await store.history(of: layers, scope: .release)
+    }
+    return ComparisonReport(comparison, work.plan, forecast, history ?? LayerHistory())
   }
 
   private func print(_ forecast: Forecast, _ work: PlannedWork) {
@@ -125,8 +157,11 @@ struct ForecastReport: Encodable {
   }
   var layers: [Entry]
   var cells: [Entry]
+  /// False for a test plan, and for a catalog with changes that git has not committed.
+  var movesTags: Bool
 
   init(_ forecast: Forecast) {
+    movesTags = forecast.plan.images.contains { !$0.tags.isEmpty }
     layers = forecast.plan.layers.map { layer in
       let (what, why) = (forecast.layers[layer.key] ?? .notNeeded).words
       return Entry(key: layer.key.text, title: layer.title, platform: layer.platform.description, what: what, why: why)

@@ -21,6 +21,7 @@ package struct Catalog: Sendable, Hashable {
   package internal(set) var manifests: [String: ProductManifest] = [:]
   package internal(set) var templates: [FragmentVersion: Template] = [:]
   package internal(set) var fragments: [FragmentVersion: Fragment] = [:]
+  package internal(set) var testPlans: [String: TestPlan] = [:]
 
   init(tree: CatalogTree, settings: CatalogSettings) {
     self.tree = tree
@@ -46,6 +47,9 @@ package struct Catalog: Sendable, Hashable {
     }
     for file in loader.definitions(in: "products") {
       if let product = loader.product(file) { catalog.products[file.name] = product }
+    }
+    for file in loader.definitions(in: "plans") {
+      if let plan = loader.testPlan(file) { catalog.testPlans[file.name] = plan }
     }
     CatalogCheck(catalog: catalog, unread: loader.unread, found: found).run()
     try found.throwIfAny()

@@ -14,6 +14,7 @@ struct CatalogCheck {
     checkCycles()
     for manifest in catalog.manifests.values { checkManifest(manifest) }
     for product in catalog.products.values { checkProduct(product) }
+    for plan in catalog.testPlans.values { checkTestPlan(plan) }
   }
 
   // MARK: Fragments
@@ -130,7 +131,7 @@ struct CatalogCheck {
 
   // MARK: Products
 
-  private func checkProduct(_ product: Product) {
+  func checkProduct(_ product: Product) {
     let named =
       [(product.manifest, "manifest")]
       + product.targets.enumerated().compactMap { index, target in

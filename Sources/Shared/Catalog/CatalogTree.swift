@@ -25,7 +25,7 @@ package struct CatalogTree: Sendable, Hashable {
   package static let maxDepth = 32
 
   /// Folders that hold definitions; nothing else in a catalog's directory is looked at.
-  package static let folders = ["fragments", "manifests", "products", "templates"]
+  package static let folders = ["fragments", "manifests", "plans", "products", "templates"]
   /// Where the files of other catalogs and of applications' sources are put: never read from a
   /// catalog's directory, but they travel with it.
   package static let foreignFolder = "catalogs"

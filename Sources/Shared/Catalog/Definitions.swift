@@ -24,6 +24,11 @@ package struct BaseDefinition: Sendable, Hashable {
   /// What is resolved when it is locked.
   package var tag: String
   package var line: Int
+  /// This site's own copy of `source`, by the map `mirrors`: fetched from instead, and in no key.
+  package var mirror: String?
+
+  /// Where it is fetched.
+  package var place: String { mirror ?? source }
 
   /// The layout's folder, for a base that is one.
   package var layoutPath: String? {

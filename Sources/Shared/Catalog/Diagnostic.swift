@@ -15,6 +15,10 @@ package struct Diagnostic: Sendable, Hashable, Comparable, CustomStringConvertib
   package enum Suggestion: Sendable, Hashable {
     case didYouMean(String)
     case hint(String)
+
+    package static func nearest(to name: String, among candidates: [String]) -> Suggestion? {
+      NearestName.suggestion(for: name, among: candidates)
+    }
   }
 
   package init(

@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 package import Model
 
 /// `catalog.lock`: what the outside was when somebody last looked on purpose.
@@ -44,7 +44,7 @@ package struct Lock: Sendable, Hashable {
   /// What FROM says: by digest where it is locked; a layout by the name of its build context.
   func image(of base: BaseDefinition, _ platform: Platform) -> String {
     guard base.layoutPath == nil else { return base.name }
-    return digest(of: base, platform).map { "\(base.source)@\($0)" } ?? "\(base.source):\(base.tag)"
+    return digest(of: base, platform).map { "\(base.place)@\($0)" } ?? "\(base.place):\(base.tag)"
   }
 
   // MARK: Text
@@ -81,16 +81,21 @@ package struct Lock: Sendable, Hashable {
   /// The lock of a catalog; an empty one where there is no file.
   package static func load(_ tree: CatalogTree) throws(CatalogErrors) -> Lock {
     guard let bytes = tree.file(fileName) else { return Lock() }
+    return try parse(bytes, file: fileName)
+  }
+
+  /// - Parameter file: for messages.
+  package static func parse(_ bytes: Data, file: String) throws(CatalogErrors) -> Lock {
     let found = Diagnostics()
     var lock = Lock()
-    if let content = YAMLValue.parse(bytes, file: fileName, into: found) {
-      let fields = Fields(content, file: fileName, found: found)
+    if let content = YAMLValue.parse(bytes, file: file, into: found) {
+      let fields = Fields(content, file: file, found: found)
       for member in fields.members("bases") {
-        if let base = base(member, found) { lock.bases[member.key] = base }
+        if let base = base(member, file, found) { lock.bases[member.key] = base }
       }
-      let loader = CatalogLoader(tree: tree, found: found)
+      let loader = CatalogLoader(tree: try CatalogTree([]), found: found)
       for member in fields.members("catalogs") {
-        let item = Fields(member.value, file: fileName, prefix: "catalogs.\(member.key).", found: found)
+        let item = Fields(member.value, file: file, prefix: "catalogs.\(member.key).", found: found)
         let source = loader.gitSource(item)
         let text = item.requireString("digest")
         item.finish()
@@ -115,8 +120,8 @@ package struct Lock: Sendable, Hashable {
     return lock
   }
 
-  private static func base(_ member: YAMLValue.Member, _ found: Diagnostics) -> Base? {
-    let fields = Fields(member.value, file: fileName, prefix: "bases.\(member.key).", found: found)
+  private static func base(_ member: YAMLValue.Member, _ file: String, _ found: Diagnostics) -> Base? {
+    let fields = Fields(member.value, file: file, prefix: "bases.\(member.key).", found: found)
     let source = fields.requireString("source")
     let tag = fields.requireString("tag")
     var platforms: [Platform: Digest] = [:]

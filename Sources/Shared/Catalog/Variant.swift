@@ -38,7 +38,8 @@ extension Matrix {
       let named = axes.map(\.fragment).reduce(into: Choice()) { $0[$1] = standard[$1] }
       choices.append(named.merging(extra.value) { $1 })
     }
-    return Set(choices.map(Variant.init)).sorted { $0.label < $1.label }
+    // A label is made once, not for each comparison.
+    return Set(choices.map(Variant.init)).map { ($0, $0.label) }.sorted { $0.1 < $1.1 }.map(\.0)
   }
 
   /// Do the axes give a choice that matches `pattern`? Nothing is expanded to know it.

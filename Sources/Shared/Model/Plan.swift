@@ -6,7 +6,7 @@ package struct Plan: Sendable, Hashable, Codable {
   package var catalogDigest: Digest
   /// Sorted by product, then variant.
   package var images: [PlannedImage]
-  /// Sorted by key, each once, however many images want it.
+  /// Sorted by key, each once, however many images want it. None: the layers themselves are wanted.
   package var cells: [PlannedCell]
   /// Parents before children, then by key; each once, however many cells pass through it.
   package var layers: [PlannedLayer]

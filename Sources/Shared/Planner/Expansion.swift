@@ -39,13 +39,7 @@ struct Expansion {
 
   mutating func run() throws(CatalogErrors) -> PlannedWork {
     wrong += catalog.unlockedCatalogs(lock)
-    for name in request.products where catalog.products[name] == nil {
-      wrong.append(catalog.unknownProduct(name))
-    }
-    let names = request.products.isEmpty ? Array(catalog.products.keys) : request.products
-    for name in Set(names).sorted() {
-      if let product = catalog.products[name] { try expand(product) }
-    }
+    for product in wantedProducts() { try expand(product) }
     checkTags()
     guard wrong.isEmpty else { throw CatalogErrors(wrong) }
     let sortedLayers = layers.values.sorted { left, right in
@@ -56,6 +50,19 @@ struct Expansion {
       images: images.sorted { ($0.product, $0.variant) < ($1.product, $1.variant) },
       cells: cells.values.sorted { $0.key < $1.key }, layers: sortedLayers)
     return PlannedWork(plan: plan, contexts: contexts, impossible: impossible)
+  }
+
+  private mutating func wantedProducts() -> [Product] {
+    if let name = request.testPlan {
+      if let plan = catalog.testPlans[name] { return catalog.product(of: plan).map { [$0] } ?? [] }
+      wrong.append(catalog.unknownTestPlan(name))
+      return []
+    }
+    for name in request.products where catalog.products[name] == nil {
+      wrong.append(catalog.unknownProduct(name))
+    }
+    let names = request.products.isEmpty ? Array(catalog.products.keys) : request.products
+    return Set(names).sorted().compactMap { catalog.products[$0] }
   }
 
   private mutating func expand(_ product: Product) throws(CatalogErrors) {
@@ -94,6 +101,7 @@ struct Expansion {
   // MARK: Tags
 
   private mutating func tags(of product: Product, _ variant: Variant) -> [String] {
+    guard request.movesTags else { return [] }
     let values = [
       "product": product.name, "version": product.version, "variant": variant.tagText,
       "revision": revision.map { String($0.prefix(12)) } ?? catalogDigest.short,
@@ -179,7 +187,7 @@ struct Expansion {
           suggestion: .hint("run 'kiln lock'")))
     }
     return lock.digest(of: composition.base, platform).map {
-      BaseImage(name: composition.base.name, source: composition.base.source, digest: $0)
+      BaseImage(name: composition.base.name, source: composition.base.place, digest: $0)
     }
   }
 
@@ -228,7 +236,8 @@ struct Expansion {
     let secrets = section.fragment?.secrets ?? [:]
     let key = LayerKey(
       LayerKey.Inputs(
-        dockerfile: section.dockerfile, context: section.context?.reference.digest, arguments: section.arguments,
+        dockerfile: keyed(section.dockerfile, platform), context: section.context?.reference.digest,
+        arguments: section.arguments,
         platform: platform, parent: parent, secrets: secrets, epoch: epoch))
     if let context = section.context { contexts[context.reference.digest] = context.bytes }
     let layer = PlannedLayer(
@@ -239,6 +248,16 @@ struct Expansion {
     depths[key] = below + 1
     layers[key] = layers[key].map { Self.joined($0, layer) } ?? layer
     return layer
+  }
+
+  /// As if there were no mirrors: a site that fetches an image elsewhere has the same layers.
+  private func keyed(_ dockerfile: String, _ platform: Platform) -> String {
+    var text = dockerfile
+    for base in catalog.settings.bases.values {
+      guard let mirror = base.mirror, let digest = lock.digest(of: base, platform) else { continue }
+      text = text.replacing("\(mirror)@\(digest)", with: "\(base.source)@\(digest)")
+    }
+    return text
   }
 
   /// Of two layers with one key, what is said to people must not depend on which came first.

@@ -18,10 +18,18 @@ package struct PlanRequest: Sendable, Hashable {
   package var products: [String]
   /// Of the products' targets, only those of these platforms; empty: all.
   package var platforms: [Platform]
+  /// In place of products: what this test plan explores, without tags.
+  package var testPlan: String?
+  /// False: images are there by digest alone, as for a catalog with changes that nobody has committed.
+  package var movesTags: Bool
 
-  package init(products: [String] = [], platforms: [Platform] = []) {
+  package init(
+    products: [String] = [], platforms: [Platform] = [], testPlan: String? = nil, movesTags: Bool = true
+  ) {
     self.products = products
     self.platforms = platforms
+    self.testPlan = testPlan
+    self.movesTags = movesTags
   }
 }
 

@@ -70,6 +70,8 @@ package protocol RecordStore: AttemptStore {
 
   // Reading
 
+  /// What past builds tell of the time and the bytes that layers take.
+  func history(of layers: [LayerKey], scope: Scope) async throws -> LayerHistory
   func records(_ filter: RecordFilter, limit: Int, after: String?) async throws -> [StoredRecord]
   func evidence(_ job: JobID, attempt: Int?, afterSequence: Int, limit: Int) async throws -> EvidencePage
   func storeDeadLetter(_ bytes: [UInt8], pool: PoolName, identifier: String) async throws

@@ -100,6 +100,35 @@ package struct KnownResults: Sendable, Hashable {
   }
 }
 
+/// What past builds of layers took.
+package struct LayerHistory: Sendable, Hashable {
+  /// Successful attempts at layers of one title for one platform.
+  package struct Past: Sendable, Hashable {
+    package var title: String
+    package var platform: Platform
+    /// Of the latest attempts, at most `maxAttempts`.
+    package var seconds: [Double]
+
+    package init(title: String, platform: Platform, seconds: [Double]) {
+      self.title = title
+      self.platform = platform
+      self.seconds = seconds
+    }
+  }
+
+  package static let maxAttempts = 20
+
+  /// Of the layers that were asked for, what each added to its parent.
+  package var addedBytes: [LayerKey: Int64]
+  /// Of all layers, by title and platform.
+  package var past: [Past]
+
+  package init(addedBytes: [LayerKey: Int64] = [:], past: [Past] = []) {
+    self.addedBytes = addedBytes
+    self.past = past
+  }
+}
+
 package struct BuildSummary: Sendable, Hashable, Codable {
   package var id: BuildID
   package var sequence: Int64

@@ -151,7 +151,7 @@ extension CatalogLoader {
   }
 
   /// `fragment: [versions]` for each axis, and `include`, `exclude`: lists of choices.
-  private func matrix(_ value: YAMLValue, _ parent: Fields) -> Matrix {
+  func matrix(_ value: YAMLValue, _ parent: Fields) -> Matrix {
     let fields = Fields(value, file: parent.file, prefix: "matrix.", found: found)
     var matrix = Matrix(axes: [], include: [], exclude: [], line: value.line)
     matrix.include = choices("include", fields)
@@ -181,7 +181,7 @@ extension CatalogLoader {
     return matrix
   }
 
-  private func choices(_ name: String, _ fields: Fields) -> [Located<Matrix.Choice>] {
+  func choices(_ name: String, _ fields: Fields) -> [Located<Matrix.Choice>] {
     fields.items(name).enumerated().compactMap { index, item in
       var choice: Matrix.Choice = [:]
       let field = "\(name)[\(index)]"

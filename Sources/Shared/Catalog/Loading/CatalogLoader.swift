@@ -70,7 +70,11 @@ final class CatalogLoader {
   }
 
   private func miss(_ name: String, in folder: String) {
-    if folder == "manifests" { unread.manifests.insert(name) } else { unread.products.insert(name) }
+    switch folder {
+    case "manifests": unread.manifests.insert(name)
+    case "products": unread.products.insert(name)
+    default: break
+    }
   }
 
   func missed(_ id: FragmentVersion, in folder: String) {
@@ -176,6 +180,7 @@ final class CatalogLoader {
     for member in fields.members("bases") {
       if let base = base(member, fields) { settings.bases[base.name] = base } else { unread.bases = true }
     }
+    readMirrors(fields, &settings)
     if let maximum = fields.integer("maxVariants", in: 1...100_000) { settings.maxVariants = maximum }
     settings.contextPaths = contextPaths(fields)
     for member in fields.members("catalogs") {
@@ -238,6 +243,26 @@ final class CatalogLoader {
       return nil
     }
     return GitSource(repository: repository.value, revision: revision.value, path: path?.value ?? "")
+  }
+
+  /// `host/repository: host/repository`: where this site keeps its copy of an image.
+  private func readMirrors(_ fields: Fields, _ settings: inout CatalogSettings) {
+    let sources = settings.bases.values.filter { $0.layoutPath == nil }.map(\.source)
+    for member in fields.members("mirrors") {
+      let field = "mirrors.\(member.key)"
+      guard let place = fields.text(of: member.value, field) else { continue }
+      guard Reference.isSource(place.value), !place.value.hasPrefix(BaseDefinition.layoutPrefix) else {
+        fields.report(
+          field, line: place.line, "'\(place.value)' is not host[:port]/repository (without tag or digest)")
+        continue
+      }
+      if !sources.contains(member.key), !unread.bases {
+        fields.report(
+          field, line: member.line, "no base image comes from '\(member.key)'",
+          suggestion: NearestName.suggestion(for: member.key, among: Set(sources).sorted()))
+      }
+      for (name, base) in settings.bases where base.source == member.key { settings.bases[name]?.mirror = place.value }
+    }
   }
 
   private func base(_ member: YAMLValue.Member, _ parent: Fields) -> BaseDefinition? {

@@ -40,9 +40,42 @@ extension SQLRecordStore {
         settled.append(BuildID(text: try row.text("id")))
         try Self.keepCellStates(of: try row.text("id"), store)
       }
-      return settled
+      return settled + (try Self.settleLayerBuilds(store))
     }
     if !settled.isEmpty { await engine.notify("work") }
+    return settled
+  }
+
+  /// Builds that want layers and no cell: done when all are there, failed when one is dead and nothing of
+  /// the others goes on.
+  private static func settleLayerBuilds(_ store: any SQLTransaction) throws -> [BuildID] {
+    let rows = try store.run(
+      """
+      SELECT b.id AS id, sum(CASE WHEN l.state = 'available' THEN 0 ELSE 1 END) AS missing,
+        sum(CASE WHEN l.state = 'failed' THEN 1 ELSE 0 END) AS failed,
+        sum(CASE WHEN l.state = 'building' AND j.state NOT IN ('waiting', 'dead', 'cancelled') THEN 1 ELSE 0 END) AS open
+      FROM builds b JOIN build_layers bl ON bl.build_id = b.id
+        JOIN layers l ON l.scope = bl.scope AND l.key = bl.layer_key LEFT JOIN jobs j ON j.id = l.job_id
+      WHERE b.state = 'running' AND NOT EXISTS (SELECT 1 FROM build_cells bc WHERE bc.build_id = b.id)
+      GROUP BY b.id ORDER BY b.id
+      """)
+    var settled: [BuildID] = []
+    for row in rows {
+      let (missing, failed, open) = (try row.int("missing"), try row.int("failed"), try row.int("open"))
+      guard missing == 0 || (failed > 0 && open == 0) else { continue }
+      let event: BuildEvent = missing == 0 ? .requiredCellsGood : .settledWithFailure
+      guard let next = BuildState.running.after(event)?.state else { continue }
+      let changed = try store.run(
+        """
+        UPDATE builds SET state = $2, problem = $3, finished_at = CASE WHEN $4 = 1 THEN kiln_now() END
+        WHERE id = $1 AND state = 'running' RETURNING id AS id
+        """,
+        [
+          .text(try row.text("id")), .text(next.rawValue), .optional(missing == 0 ? nil : "\(failed) layers failed"),
+          .flag(next.isSettled),
+        ])
+      if !changed.isEmpty { settled.append(BuildID(text: try row.text("id"))) }
+    }
     return settled
   }
 

@@ -70,7 +70,8 @@ private struct SubmitTransaction {
     }
     let reused = try reusedCells()
     let wanted = submission.plan.cells.filter { reused[$0.key] == nil }
-    let layers = try demandLayers(Set(wanted.flatMap(\.path)), sequence: sequence, heights: heights(wanted))
+    let keys = submission.plan.cells.isEmpty ? submission.plan.layers.map(\.key) : wanted.flatMap(\.path)
+    let layers = try demandLayers(Set(keys), sequence: sequence, heights: heights(wanted))
     try demandCells(wanted, layers: layers, sequence: sequence)
     try linkCells(reused: reused)
     try raisePriorities()

@@ -1,0 +1,103 @@
+import Catalog
+import Foundation
+import KilnExecutor
+import Model
+import Planner
+
+/// How a catalog stands to its version control. Tags are moved for what is committed; a catalog that is
+/// in no repository has nothing that it could differ from, and is known by its content's digest.
+enum CatalogState: Sendable, Hashable {
+  case committed(revision: String)
+  /// With what is not committed, for people.
+  case changed(String)
+  case unversioned
+
+  var revision: String? { if case .committed(let revision) = self { revision } else { nil } }
+  var movesTags: Bool { if case .changed = self { false } else { true } }
+
+  /// What people are told before work begins; nil where there is nothing to say.
+  var warning: String? {
+    guard case .changed(let what) = self else { return nil }
+    return "the catalog has changes that are not committed (\(what)): no tag is moved"
+  }
+
+  /// Whatever keeps git from saying that all is committed counts as a change.
+  static func look(_ folder: URL) async -> CatalogState {
+    guard Git.isInRepository(folder) else { return .unversioned }
+    let git = Git(folder: folder)
+    do {
+      // What Kiln reads, ignored files too: git may not know them, a build does.
+      let status = try await git.output(
+        ["status", "--porcelain", "--ignored", "--untracked-files=all", "--"] + CatalogTree.files + CatalogTree.folders)
+      let lines = status.split(separator: "\n")
+      if lines.allSatisfy({ $0.hasPrefix("!!") }), try await git.output(["ls-files", "--", "."]).isEmpty {
+        return .unversioned
+      }
+      guard let first = lines.first else {
+        return .committed(revision: try await git.output(["rev-parse", "--verify", "HEAD"]))
+      }
+      return .changed("\(first.dropFirst(3))\(lines.count > 1 ? " and \(lines.count - 1) more" : "")")
+    } catch let failure as Failure {
+      return .changed(failure.message)
+    } catch {
+      return .changed("git was interrupted")
+    }
+  }
+}
+
+/// git in a catalog's folder: argument arrays, and nothing that asks anybody.
+struct Git: Sendable {
+  let folder: URL
+
+  static func isInRepository(_ folder: URL) -> Bool {
+    var place = folder.standardizedFileURL.resolvingSymlinksInPath()
+    while true {
+      if FileManager.default.fileExists(atPath: place.appendingPathComponent(".git").path) { return true }
+      let above = place.deletingLastPathComponent()
+      if above.path == place.path { return false }
+      place = above
+    }
+  }
+
+  func run(_ arguments: [String], maxOutputBytes: Int = 4 << 20) async throws -> Program.Result {
+    var environment = ["LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"]
+    for name in ["PATH", "HOME"] { environment[name] = Environment.value(name) }
+    var program = Program("git", ["-C", folder.path] + arguments, environment: environment, deadlineSeconds: 60)
+    program.maxOutputBytes = maxOutputBytes
+    return try await program.run(time: SystemTime())
+  }
+
+  /// Standard output, without the blanks around it, of a command that must succeed.
+  func output(_ arguments: [String]) async throws -> String {
+    let result = try await run(arguments)
+    guard result.succeeded else {
+      throw Failure(.input, code: "git-failed", "git \(arguments.first ?? ""): \(result.errorText)")
+    }
+    return result.outputText.trimmingCharacters(in: .newlines)
+  }
+
+  /// The catalog in `folder` as a revision has it. `revision` is never taken for an option: what follows
+  /// is done with the tree's own name.
+  func catalog(at revision: String) async throws -> CatalogTree {
+    guard !revision.hasPrefix("-"), !revision.contains(where: \.isWhitespace), Self.isInRepository(folder) else {
+      throw unknown(revision)
+    }
+    let found = try await run(["rev-parse", "--verify", "--quiet", "\(revision):./"])
+    let tree = found.outputText.trimmingCharacters(in: .whitespacesAndNewlines)
+    guard found.succeeded, tree.utf8.count >= 40, tree.allSatisfy(\.isHexDigit) else { throw unknown(revision) }
+    // From the top: in a folder below, git would look for that folder in the tree.
+    let top = Git(folder: URL(fileURLWithPath: try await output(["rev-parse", "--show-toplevel"])))
+    let limit = 2 * CatalogTree.maxTotalBytes
+    let archive = try await top.run(["archive", "--format=tar", tree], maxOutputBytes: limit)
+    guard archive.succeeded, archive.output.count < limit else {
+      throw Failure(.input, code: "git-failed", "git archive \(revision): \(archive.errorText)")
+    }
+    return try CatalogTree(tar: Data(archive.output), maxBytes: limit)
+  }
+
+  private func unknown(_ revision: String) -> Failure {
+    Failure(
+      .input, code: "no-revision", "'\(revision)' is neither a lock file nor a revision in which git has this catalog",
+      hint: "name a commit, a branch or a tag, such as HEAD~1")
+  }
+}
