@@ -36,7 +36,9 @@ package struct Catalog: Sendable, Hashable {
       if let manifest = loader.manifest(file) { catalog.manifests[file.name] = manifest }
     }
     for folder in loader.versions(in: "templates") {
-      if let template = loader.template(folder) { catalog.templates[folder.id] = template }
+      if let template = loader.template(folder, bases: catalog.settings.bases) {
+        catalog.templates[folder.id] = template
+      }
     }
     for folder in loader.versions(in: "fragments") {
       if let fragment = loader.fragment(folder, bases: catalog.settings.bases) {

@@ -3,7 +3,7 @@ import Model
 extension CatalogLoader {
   static let templateFile = "Dockerfile.tpl"
 
-  func template(_ folder: VersionFolder) -> Template? {
+  func template(_ folder: VersionFolder, bases: [String: BaseDefinition]) -> Template? {
     let path = "\(folder.path)/\(Self.templateFile)"
     guard let text = text(path) else {
       missed(folder.id, in: "templates")
@@ -18,7 +18,7 @@ extension CatalogLoader {
       id: folder.id, file: path, directives: directives(lines[..<from], file: path),
       globalArguments: globalArguments(lines[..<from], file: path), parts: [])
     template.parts = parts(lines, after: from, file: path)
-    let owner = TextOwner(template: template, tree: tree)
+    let owner = TextOwner(template: template, tree: tree, bases: bases, basesUnread: unread.bases)
     for case .text(let text) in template.parts { TextCheck(text: text, owner: owner, found: found).run() }
     return template
   }
