@@ -78,10 +78,10 @@ import Testing
       ignore: "*\n!a.txt\n!lib\nlib/d.txt\nlib/deep\n"),
     Case("COPY * /x/", "COPY @* /x/", ["b.txt"], ignore: "*\n!b.txt\n"),
     Case(
-      "COPY --from=debian /etc/issue /x", "COPY --from=registry.example/library/debian@sha /etc/issue /x", []),
+      "COPY --from=debian /etc/issue /x", "COPY --from=registry.example/library/debian#sha /etc/issue /x", []),
     Case(
       "RUN --mount=from=debian,source=/etc,target=/e true",
-      "RUN --mount=from=registry.example/library/debian@sha,source=/etc,target=/e true", []),
+      "RUN --mount=from=registry.example/library/debian#sha,source=/etc,target=/e true", []),
     Case("COPY --from=app-one /a.txt /x", nil, ["a.txt"], stages: "FROM scratch AS app-one\nCOPY a.txt /\n"),
     Case(
       "COPY --from=app-two /b /x", nil, ["a.txt"],
@@ -94,7 +94,7 @@ import Testing
     let rendered = try catalog.render(catalog.compose(manifest: "hello"), platform: platform, lock: LockTests.lock())
     let section = try #require(rendered.sections.first { $0.title == "app@1.0.0" })
     let digest = "debian@\(Digest(of: "linux/amd64"))"
-    #expect(section.text.replacing(digest, with: "debian@sha") == example.text)
+    #expect(section.text.replacing(digest, with: "debian#sha") == example.text)
     let limits = TarArchive.Limits(maxArchiveBytes: 1 << 20, maxFileBytes: 1 << 20, maxEntries: 100)
     let entries = try TarArchive.read(section.context?.bytes ?? Data(count: 1024), limits: limits)
     let isIgnoring = example.changes[Self.app + ".dockerignore"] != nil
@@ -145,8 +145,8 @@ import Testing
       "a pattern in a mount", text("RUN --mount=source=*.txt,target=/x true"),
       at(1, "'*.txt' matches nothing in the fragment's folder")),
     BadInput(
-      "JSON that is none", text("COPY [\"a.txt\", \"/x/\"] # no"),
-      at(1, "'[\"a.txt\",' has a set of characters or a backslash without end"),
+      "JSON that is none", text("COPY [\"a.txt\" /x/"),
+      at(1, "'[a.txt' has a set of characters or a backslash without end"),
       at(1, "COPY looks like the JSON form, but is not valid JSON")),
     BadInput(
       "a checksum of a file", text("ADD --checksum=sha256:\(String(repeating: "0", count: 64)) a.txt /x/"),
@@ -180,7 +180,7 @@ import Testing
           "FROM scratch AS app-one\nCOPY --from=app-two / /\nFROM scratch AS app-two\nCOPY a.txt /\n"
       ]) { $1 },
       app
-        + "Dockerfile.stages:2: 'app-two' is neither an earlier stage of this fragment's Dockerfile.stages nor a base image of catalog.yml, so it is not locked; did you mean 'app-one'?"
+        + "Dockerfile.stages:2: 'app-two' is neither an earlier stage of this fragment's Dockerfile.stages nor a base image of catalog.yml, so it is not locked"
     ),
     BadInput(
       "an argument of another stage",

@@ -95,7 +95,7 @@ import Testing
     let host = try await TestHost()
     defer { host.remove() }
     let base = try TestImage.base("linux/amd64")
-    guard case .registry(let tools, _) = try await Self.tools(base) else { throw Missing() }
+    guard case .registry(let tools) = try await Self.tools(base) else { throw Missing() }
     let rendered = try Self.rendered(example, base, tools: tools)
 
     var chain = base

@@ -8,6 +8,8 @@ struct ShellWord {
   private let scalars: [Unicode.Scalar]
   private let value: Lookup
   private var position = 0
+  private var depth = 0
+  private static let maxDepth = 32
 
   static func expanded(_ word: String, value: @escaping Lookup) throws(Problem) -> String {
     var reader = ShellWord(word, value: value)
@@ -119,6 +121,9 @@ struct ShellWord {
   }
 
   private mutating func variable() throws(Problem) -> String {
+    depth += 1
+    defer { depth -= 1 }
+    guard depth <= Self.maxDepth else { throw Problem("a word has more than \(Self.maxDepth) variables in each other") }
     position += 1
     guard next == "{" else {
       let name = name()

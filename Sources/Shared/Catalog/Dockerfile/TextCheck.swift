@@ -64,9 +64,13 @@ struct TextCheck {
     // A stage reaches the stages before it alone.
     var stages = inStages ? [] : owner.stages
     // What the arguments are is known only in a manifest.
+    var current: String?
     for (instruction, scope) in text.scoped(value: { _ in nil }) {
+      if inStages, let name = instruction.stageName {
+        if let current { stages.insert(current) }
+        current = name
+      }
       check(instruction, scope, stages)
-      if inStages, let name = instruction.stageName { stages.insert(name) }
     }
   }
 
