@@ -27,7 +27,7 @@ struct Locker {
         source: need.base.source, tag: need.base.tag, platforms: found.filter { need.platforms.contains($0.key) })
     }
     for (name, found) in loaded.catalog.foreignLocks
-    where refresh || lock.catalogs[name]?.source != found.source {
+    where lock.catalogs[name]?.source != found.source {
       lock.catalogs[name] = found
     }
     lock.catalogs = lock.catalogs.filter { name, _ in loaded.catalog.settings.catalogs[name] != nil }

@@ -174,7 +174,7 @@ struct BadInput: Sendable, CustomTestStringConvertible {
     ),
     BadInput(
       "source from ENV", text("ENV F=main.sh\nCOPY $F /x"),
-      at(2, "'$F' has a variable: which files are meant must be known before the build")),
+      at(2, "'$F' has the ENV variable 'F': which files are meant must be known before the build; use an ARG")),
     BadInput(
       "# syntax", text("# syntax=docker/dockerfile:1\nRUN true"),
       at(1, "'# syntax' would run a frontend that no key covers")),
@@ -194,13 +194,13 @@ struct BadInput: Sendable, CustomTestStringConvertible {
       "unlocked --from", text("COPY --from=alpine /a /b"),
       at(
         1,
-        "'alpine' is not a stage of this fragment's Dockerfile.stages; other images are not locked, so nothing can be taken from them"
+        "'alpine' is neither an earlier stage of this fragment's Dockerfile.stages nor a base image of catalog.yml, so it is not locked"
       )),
     BadInput(
       "unlocked image in a mount", text("RUN --mount=type=bind,from=alpine,target=/x true"),
       at(
         1,
-        "'alpine' is not a stage of this fragment's Dockerfile.stages; other images are not locked, so nothing can be taken from them"
+        "'alpine' is neither an earlier stage of this fragment's Dockerfile.stages nor a base image of catalog.yml, so it is not locked"
       )),
     BadInput(
       "ADD without checksum", text("ADD https://example.com/a.tgz /x"),
@@ -214,8 +214,12 @@ struct BadInput: Sendable, CustomTestStringConvertible {
         1,
         "ADD of 'https://example.com/a.git#main' without a commit: a branch or a tag can move; say #COMMIT with 40 hex digits"
       )),
-    BadInput("--exclude", text("COPY --exclude=*.md main.sh /x"), at(1, "--exclude is not known to every builder")),
-    BadInput("--parents", text("COPY --parents main.sh /x"), at(1, "--parents is not known to every builder")),
+    BadInput(
+      "--exclude", text("COPY --exclude=*.md main.sh /x"),
+      at(1, "--exclude is not known to the stable frontend of every builder")),
+    BadInput(
+      "--parents", text("COPY --parents main.sh /x"),
+      at(1, "--parents is not known to the stable frontend of every builder")),
     BadInput(
       "symbolic --chmod", text("COPY --chmod=u+x main.sh /x"),
       at(1, "--chmod=u+x is not known to every builder; write octal digits, such as 0755")),
@@ -251,7 +255,10 @@ struct BadInput: Sendable, CustomTestStringConvertible {
       at(1, "a bind mount without source is the whole context; name what is needed")),
     BadInput(
       "ssh mount", text("RUN --mount=type=ssh true"),
-      at(1, "a mount of type 'ssh' is not supported; there are bind, cache, secret and tmpfs")),
+      at(
+        1,
+        "an ssh mount brings what an agent opens, which no key covers and no build machine has; use a secret, whose version is in the key"
+      )),
     BadInput(
       "continuation at the end", text("RUN true \\"),
       at(1, "the last line ends with a continuation: it would swallow what follows")),

@@ -113,8 +113,9 @@ import Testing
     ("ARG A=1 B=\"x y\"\nARG TARGETARCH", "ARG A=1 B=\"x y\"\nARG TARGETARCH"),
     ("ARG A='$x'", "ARG A='$x'"),
     (
-      "ADD --checksum=sha256:\(String(repeating: "0", count: 64)) https://e.example/x main.sh /m/",
-      "ADD --checksum=sha256:\(String(repeating: "0", count: 64)) https://e.example/x fragments/app/1.0.0/main.sh /m/"
+      "ADD --checksum=sha256:\(String(repeating: "0", count: 64)) https://e.example/x /m/\nADD main.sh /m/",
+      "ADD --checksum=sha256:\(String(repeating: "0", count: 64)) https://e.example/x /m/\n"
+        + "ADD fragments/app/1.0.0/main.sh /m/"
     ),
     ("RUN echo \\\\\nCOPY main.sh /m", "RUN echo \\\\\nCOPY fragments/app/1.0.0/main.sh /m"),
     ("# COPY main.sh /m\nRUN true", "# COPY main.sh /m\nRUN true"),

@@ -69,6 +69,8 @@ struct RenderCommand: AsyncParsableCommand {
   @Option(help: "The platform whose base is pinned.") var platform = "linux/amd64"
   @Option(name: .customLong("set"), help: "Another version of a fragment: FRAGMENT=VERSION; may be repeated.")
   var choices: [String] = []
+  @Option(help: "A file to write instead; fragments' .dockerignore files go to FILE.dockerignore, where docker looks.")
+  var output: String?
   @OptionGroup var catalog: CatalogOptions
 
   func run() async throws {
@@ -83,6 +85,22 @@ struct RenderCommand: AsyncParsableCommand {
     let unlocked = loaded.catalog.unlockedCatalogs(loaded.lock)
     if !unlocked.isEmpty { throw CatalogErrors(unlocked) }
     let composition = try loaded.catalog.compose(manifest: manifest, choice: choice)
-    Output.write(try loaded.catalog.render(composition, platform: platform, lock: loaded.lock).text)
+    let rendered = try loaded.catalog.render(composition, platform: platform, lock: loaded.lock)
+    guard let output else {
+      Output.write(rendered.text)
+      if !rendered.ignoreText.isEmpty {
+        FileHandle.standardError.write(
+          Data("note: fragments ignore files; 'kiln render --output FILE' writes FILE.dockerignore too\n".utf8))
+      }
+      return
+    }
+    try Data(rendered.text.utf8).write(to: URL(fileURLWithPath: output))
+    let ignoreFile = URL(fileURLWithPath: output + ".dockerignore")
+    if rendered.ignoreText.isEmpty {
+      // One of an earlier render would hide files from docker.
+      try? FileManager.default.removeItem(at: ignoreFile)
+    } else {
+      try Data(rendered.ignoreText.utf8).write(to: ignoreFile)
+    }
   }
 }

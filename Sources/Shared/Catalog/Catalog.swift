@@ -37,7 +37,9 @@ package struct Catalog: Sendable, Hashable {
       if let manifest = loader.manifest(file) { catalog.manifests[file.name] = manifest }
     }
     for folder in loader.versions(in: "templates") {
-      if let template = loader.template(folder) { catalog.templates[folder.id] = template }
+      if let template = loader.template(folder, bases: catalog.settings.bases) {
+        catalog.templates[folder.id] = template
+      }
     }
     let foreign = catalog.settings.catalogs.keys.sorted().flatMap { loader.versions(in: "fragments", of: $0) }
     for folder in loader.versions(in: "fragments") + foreign {

@@ -126,7 +126,7 @@ struct CatalogCheck {
       let composition = try? catalog.compose(manifest: manifest, choice: choice),
       composition.impossibility == nil
     else { return }
-    CompositionCheck(composition: composition, found: found).run()
+    CompositionCheck(composition: composition, tree: catalog.tree, found: found).run()
   }
 
   // MARK: Products

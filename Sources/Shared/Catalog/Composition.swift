@@ -60,6 +60,18 @@ package struct Composition: Sendable, Hashable {
     return template.globalArguments.first { $0.name == argument.name }?.value
   }
 
+  /// The same, with what the build itself sets where the platform is known.
+  func value(of argument: Argument, in part: Part?, on platform: Platform?) -> String? {
+    guard Self.isSetByBuild(argument.name) else { return value(of: argument, in: part) }
+    return platform.flatMap { ArgumentRule.values(of: $0)[argument.name] }
+  }
+
+  /// Where the paths of a part's text begin.
+  func sources(of part: Part, in tree: CatalogTree) -> ContextSources {
+    part.fragment.map { TextOwner(fragment: $0, tree: tree).sources }
+      ?? ContextSources(folder: template.folder, tree: tree)
+  }
+
   static func isSetByBuild(_ name: String) -> Bool {
     ArgumentRule.predefined.contains(name) || name == ArgumentRule.epoch
   }

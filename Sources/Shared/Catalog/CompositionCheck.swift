@@ -3,6 +3,7 @@ import Model
 /// What is wrong only in this combination of fragments.
 struct CompositionCheck {
   let composition: Composition
+  let tree: CatalogTree
   let found: Diagnostics
 
   func run() {
@@ -12,6 +13,23 @@ struct CompositionCheck {
     checkArgumentValues()
     checkCommand()
     checkStageNames()
+    checkSources()
+  }
+
+  /// Paths that the manifest's arguments make. What the platform decides is known at planning.
+  private func checkSources() {
+    for part in composition.parts {
+      let context = composition.sources(of: part, in: tree)
+      for text in part.texts {
+        let scoped = text.scoped { composition.value(of: $0, in: part, on: nil) }
+        for (instruction, scope) in scoped where instruction.hasVariableSources {
+          for problem in instruction.sourceProblems(scope, in: context) {
+            found.add(
+              text.file, instruction.line, problem.message, suggestion: problem.hint.map(Diagnostic.Suggestion.hint))
+          }
+        }
+      }
+    }
   }
 
   private func checkMarkers() {

@@ -5,32 +5,51 @@ struct ContextSources {
   /// What paths are relative to; empty for the catalog itself.
   let folder: String
   let tree: CatalogTree
+  /// What the folder's .dockerignore takes away.
+  private let ignore: IgnoreRules?
 
   struct Problem: Error {
     let message: String
-    init(_ message: String) { self.message = message }
+    var hint: String?
+    /// Nothing is wrong as yet: a value is missing that comes later.
+    var isOpen = false
+
+    init(_ message: String, hint: String? = nil, isOpen: Bool = false) {
+      (self.message, self.hint, self.isOpen) = (message, hint, isOpen)
+    }
   }
 
-  /// `source` relative to the catalog, as the rendered Dockerfile writes it.
+  init(folder: String, tree: CatalogTree) {
+    self.folder = folder
+    self.tree = tree
+    let file = folder.isEmpty ? nil : tree.file("\(folder)/\(IgnoreRules.fileName)")
+    ignore = file.flatMap { String(validating: $0, as: UTF8.self) }.map { IgnoreRules($0) }
+  }
+
+  /// The folder's rules, as a .dockerignore of the catalog would say them.
+  var ignoreText: String { ignore?.rebased(to: folder) ?? "" }
+
+  /// A source as it is written, relative to the catalog, as the rendered Dockerfile writes it.
   func rewritten(_ source: String) throws(Problem) -> String {
     // A text whose paths are the catalog's already stays as it is.
     if folder.isEmpty { return source }
+    // The builder makes of the rest what it would make of it alone.
+    if source.utf8.contains(where: { "$'\"\\".utf8.contains($0) }) { return "\(folder)/\(source)" }
     return ([folder] + (try parts(of: source))).joined(separator: "/")
   }
 
+  /// Of an expanded path; none for the whole folder.
   private func parts(of source: String) throws(Problem) -> [String] {
     if source.hasPrefix("/") { throw Problem("'\(source)' is absolute; paths are relative to the \(place)") }
-    if source.contains("$") {
-      throw Problem("'\(source)' has a variable: which files are meant must be known before the build")
-    }
-    if source.contains(where: { "\"'\\".contains($0) }) {
-      throw Problem(
-        "'\(source)' has a quote or a backslash, which is not supported in a path; use the JSON form for blanks")
-    }
-    let parts = source.split(separator: "/").map(String.init).filter { $0 != "." }
-    if parts.contains("..") { throw Problem("'\(source)' leaves the \(place)") }
-    if parts.isEmpty, !isApplication {
-      throw Problem("'\(source)' is the \(place) as a whole, with its definition; name files or a folder in it")
+    var parts: [String] = []
+    for part in source.split(separator: "/") where part != "." {
+      if part != ".." {
+        parts.append(String(part))
+      } else if parts.isEmpty {
+        throw Problem("'\(source)' leaves the \(place)")
+      } else {
+        parts.removeLast()
+      }
     }
     return parts
   }
@@ -44,22 +63,29 @@ struct ContextSources {
   /// A folder without definitions, which may be taken as a whole.
   private var isApplication: Bool { folder.hasPrefix(CatalogTree.applicationFolder + "/") }
 
-  /// What `source` (a path or a pattern) matches, relative to the catalog and sorted; never nothing.
-  func matches(_ source: String) throws(Problem) -> [String] {
+  /// What `source` (expanded: a path, or a pattern where those count) matches, relative to the catalog
+  /// and sorted; never nothing.
+  func matches(_ source: String, patterns: Bool = true) throws(Problem) -> [String] {
     let parts = try parts(of: source)
-    if source.contains("[") {
-      throw Problem("'\(source)' has a set of characters; of patterns, only '*' and '?' are supported")
+    if parts.isEmpty, folder.isEmpty || takesDefinition(folder) {
+      throw Problem("'\(source)' is the \(place) as a whole, with its definition; name files or a folder in it")
     }
     var places = [folder]
     for part in parts {
       var next: [String] = []
+      let pattern = patterns && PathPattern.isPattern(part) ? PathPattern(part: part) : nil
+      if patterns, pattern == nil {
+        if PathPattern.isPattern(part) {
+          throw Problem("'\(source)' has a set of characters or a backslash without end")
+        }
+        if part.utf8.contains(92) { throw Problem("'\(source)' has a backslash, which is no part of a name in a path") }
+      }
       for place in places {
         if !place.isEmpty, case .symlink = tree[place] {
           throw Problem("'\(source)' passes through the symlink '\(place)'; name what it points to")
         }
-        let isPattern = part.contains { $0 == "*" || $0 == "?" }
-        let names = isPattern ? children(of: place).filter { Self.matches($0, part) } : [part]
-        next += names.map { place.isEmpty ? $0 : "\(place)/\($0)" }.filter(exists)
+        let names = pattern.map { pattern in children(of: place).filter { pattern.matches($0) } } ?? [part]
+        next += names.map { place.isEmpty ? $0 : "\(place)/\($0)" }.filter(isVisible)
       }
       places = next
     }
@@ -76,117 +102,52 @@ struct ContextSources {
   }
 
   private func isDefinition(_ path: String) -> Bool {
-    guard !folder.isEmpty, !isApplication else { return false }
+    guard !folder.isEmpty, !isApplication, path.hasPrefix(folder + "/") else { return false }
     let rest = path.dropFirst(folder.count + 1)
     return !rest.contains("/") && CatalogLoader.definitionFiles.contains(String(rest))
+  }
+
+  private func takesDefinition(_ folder: String) -> Bool {
+    tree.names(in: folder).map { "\(folder)/\($0)" }.contains { isDefinition($0) && isVisible($0) }
   }
 
   private func children(of folder: String) -> [String] {
     folder.isEmpty ? tree.topNames : tree.names(in: folder)
   }
 
-  private func exists(_ path: String) -> Bool { tree[path] != nil || !tree.entries(below: path).isEmpty }
+  private func isIgnored(_ path: String) -> Bool {
+    guard let ignore, path.hasPrefix(folder + "/") else { return false }
+    return ignore.ignores(String(path.dropFirst(folder.count + 1)))
+  }
 
-  /// The files to send for `source`: folders whole, with the symlinks in them as they are.
-  func entries(_ source: String) throws(Problem) -> [CatalogTree.Entry] {
-    var entries: [CatalogTree.Entry] = []
-    for path in try matches(source) {
+  /// Is it there, for the builder? A folder whose files are ignored is there, unless it is ignored itself.
+  private func isVisible(_ path: String) -> Bool {
+    if tree[path] != nil { return !isIgnored(path) }
+    let below = tree.entries(below: path)
+    return !below.isEmpty && (!isIgnored(path) || below.contains { !isIgnored($0.path) })
+  }
+
+  /// What to send for `source`: folders whole, with the symlinks in them as they are.
+  func entries(_ source: String, patterns: Bool = true) throws(Problem) -> [TarArchive.Entry] {
+    var entries: [TarArchive.Entry] = []
+    for path in try matches(source, patterns: patterns) {
       if let content = tree[path] {
-        entries.append(CatalogTree.Entry(path: path, content: content))
-      } else {
-        entries += tree.entries(below: path)
+        entries.append(TarArchive.Entry(path: path, content: content.archived))
+        continue
       }
+      var folders = Set([path])
+      for entry in tree.entries(below: path) {
+        if !isIgnored(entry.path) {
+          entries.append(TarArchive.Entry(path: entry.path, content: entry.content.archived))
+        }
+        var parent = entry.path.split(separator: "/").dropLast()
+        while parent.count > path.split(separator: "/").count, folders.insert(parent.joined(separator: "/")).inserted {
+          parent = parent.dropLast()
+        }
+      }
+      // The builder sends a folder of which it ignores all files.
+      entries += folders.sorted().filter { !isIgnored($0) }.map { TarArchive.Entry(path: $0, content: .directory) }
     }
     return entries
-  }
-
-  /// Go's `filepath.Match` for one part of a path, of `*` and `?` alone.
-  static func matches(_ name: String, _ pattern: String) -> Bool {
-    let name = Array(name.unicodeScalars)
-    let pattern = Array(pattern.unicodeScalars)
-    var (n, p) = (0, 0)
-    var retry: (n: Int, p: Int)?
-    while n < name.count {
-      if p < pattern.count, pattern[p] == "*" {
-        retry = (n, p)
-        p += 1
-      } else if p < pattern.count, pattern[p] == "?" || pattern[p] == name[n] {
-        (n, p) = (n + 1, p + 1)
-      } else if let last = retry {
-        retry = (last.n + 1, last.p)
-        (n, p) = (last.n + 1, last.p + 1)
-      } else {
-        return false
-      }
-    }
-    return pattern[p...].allSatisfy { $0 == "*" }
-  }
-}
-
-extension Instruction {
-  /// Where a COPY or ADD gets something from.
-  enum Source: Hashable {
-    case context(String)
-    case heredoc
-    case url(String)
-    case git(String)
-  }
-
-  /// Of a COPY or ADD. With `--from` the words mean files of a stage, and this is empty.
-  var sources: [Source] {
-    guard keyword == "COPY" || keyword == "ADD", flag("from") == nil else { return [] }
-    return plainWords.dropLast().map { word in
-      if json == nil, DockerfileParser.heredoc(word) != nil { return .heredoc }
-      guard keyword == "ADD" else { return .context(word) }
-      if Self.isGit(word) { return .git(word) }
-      return Self.isURL(word) ? .url(word) : .context(word)
-    }
-  }
-
-  func flag(_ name: String) -> Flag? { flags.first { $0.name == name } }
-
-  private static func isURL(_ word: String) -> Bool {
-    ["http://", "https://", "ftp://"].contains { word.lowercased().hasPrefix($0) }
-  }
-
-  private static func isGit(_ word: String) -> Bool {
-    let lower = word.lowercased()
-    if ["git://", "ssh://", "git@"].contains(where: lower.hasPrefix) { return true }
-    let path = lower.split(separator: "#", maxSplits: 1, omittingEmptySubsequences: false)[0]
-    return isURL(word) && (path.hasSuffix(".git") || path.split(separator: "/").contains { $0.hasSuffix(".git") })
-  }
-
-  /// One `--mount` of a RUN.
-  struct Mount {
-    /// In order, keys in lower case; a key without a value stands for itself.
-    var options: [(key: String, value: String?)]
-
-    init(_ flag: Flag) {
-      options = (flag.value ?? "").split(separator: ",", omittingEmptySubsequences: false).map { part in
-        let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        return (pair[0].lowercased(), pair.count > 1 ? pair[1] : nil)
-      }
-    }
-
-    subscript(keys: String...) -> String? { options.first { keys.contains($0.key) }?.value }
-    func has(_ key: String) -> Bool { options.contains { $0.key == key } }
-    var type: String { self["type"] ?? "bind" }
-    var isContextBind: Bool { type == "bind" && !has("from") }
-    var word: String {
-      "--mount="
-        + options.map { option in option.value.map { "\(option.key)=\($0)" } ?? option.key }.joined(separator: ",")
-    }
-  }
-
-  var mounts: [Mount] { keyword == "RUN" ? flags.filter { $0.name == "mount" }.map(Mount.init) : [] }
-}
-
-extension DockerfileText {
-  /// Every path of the build context that the text names.
-  var contextPaths: [String] {
-    instructions.flatMap { instruction in
-      instruction.sources.compactMap { if case .context(let path) = $0 { path } else { nil } }
-        + instruction.mounts.filter(\.isContextBind).compactMap { $0["source", "src"] }
-    }
   }
 }

@@ -173,12 +173,13 @@ extension Catalog {
     }
   }
 
-  /// The composition's base first, then those that its fragments' stages begin with.
+  /// The composition's base first, then those that its parts take something from.
   package func bases(of composition: Composition) -> [BaseDefinition] {
     var bases = [composition.base]
-    for fragment in composition.fragments {
-      let images = (fragment.stages?.instructions ?? []).filter { $0.keyword == "FROM" }.compactMap(\.plainWords.first)
-      for image in images {
+    for part in composition.parts {
+      let instructions = part.texts.flatMap(\.instructions)
+      let stages = Set(instructions.compactMap(\.stageName))
+      for image in instructions.flatMap(\.originNames) where !stages.contains(image) {
         if let base = settings.bases[image], !bases.contains(base) { bases.append(base) }
       }
     }

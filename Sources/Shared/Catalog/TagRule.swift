@@ -46,6 +46,14 @@ package enum TagRule {
 enum ArgumentRule {
   /// Set by the builder, the same for every layer of a platform.
   static let predefined: Set<String> = ["TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"]
+  /// Their values, as the builder normalises platforms.
+  static func values(of platform: Platform) -> [String: String] {
+    let variant = platform.platformVariant ?? (platform.architecture == "arm" ? "v7" : "")
+    return [
+      "TARGETPLATFORM": "\(platform.os)/\(platform.architecture)" + (variant.isEmpty ? "" : "/\(variant)"),
+      "TARGETOS": platform.os, "TARGETARCH": platform.architecture, "TARGETVARIANT": variant,
+    ]
+  }
   static let buildHost: Set<String> = ["BUILDPLATFORM", "BUILDOS", "BUILDARCH", "BUILDVARIANT"]
   static let epoch = "SOURCE_DATE_EPOCH"
   private static let proxies: Set<String> = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"]

@@ -38,10 +38,11 @@ package struct BakeFile: Sendable, Hashable, Encodable {
     let layers = Dictionary(uniqueKeysWithValues: plan.layers.map { ($0.key, $0) })
     var cache = ContextCache()
     var tests = 0
+    var ignored: Set<String> = []
     for image in plan.images {
       for reference in image.cells {
         guard let cell = cells[reference.key] else { continue }
-        var target = try Self.target(cell, catalog, lock, catalogPath, &cache)
+        var target = try Self.target(cell, catalog, lock, catalogPath, &cache, &ignored)
         // Bake pushes each target by itself: where an image has several, a tag cannot be for all.
         let suffix = image.cells.count == 1 ? "" : "-" + reference.target.platform.description.replacing("/", with: "-")
         let tags = image.tags.map { "\(image.repository):\($0)\(suffix)" }
@@ -60,6 +61,11 @@ package struct BakeFile: Sendable, Hashable, Encodable {
       }
     }
     if group["default"] == nil { group["default"] = Group(targets: group.keys.sorted()) }
+    if !ignored.isEmpty {
+      leftOut.append(
+        "the fragments' .dockerignore files: bake sends what they ignore; these lines in \(catalogPath)/.dockerignore "
+          + "keep it out: \(ignored.sorted().joined(separator: " "))")
+    }
     if tests > 0 { leftOut.append("\(tests) smoke tests, SBOMs and records: bake only builds") }
     for impossible in work.impossible {
       leftOut.append(
@@ -68,12 +74,14 @@ package struct BakeFile: Sendable, Hashable, Encodable {
   }
 
   private static func target(
-    _ cell: PlannedCell, _ catalog: Catalog, _ lock: Lock, _ catalogPath: String, _ cache: inout ContextCache
+    _ cell: PlannedCell, _ catalog: Catalog, _ lock: Lock, _ catalogPath: String, _ cache: inout ContextCache,
+    _ ignored: inout Set<String>
   ) throws(CatalogErrors) -> Target {
     let choice = Dictionary(uniqueKeysWithValues: cell.fragments.map { ($0.name, $0.version) })
     let platform = cell.target.platform
     let composition = try catalog.compose(manifest: cell.manifest, choice: choice)
     let rendered = try catalog.render(composition, platform: platform, lock: lock, cache: &cache)
+    ignored.formUnion(rendered.ignoreText.split(separator: "\n").map(String.init))
     let contexts = rendered.buildContexts.mapValues { address in
       let path = address.dropFirst(Self.layoutScheme.count)
       return Self.layoutScheme + (path.hasPrefix("/") ? "" : catalogPath + "/") + path

@@ -33,9 +33,12 @@ struct DockerfileParser {
     return lines
   }
 
-  static func isComment(_ line: String) -> Bool { trimmedLeft(line).first == "#" }
+  static func isComment(_ line: String) -> Bool { trimmedLeft(line).unicodeScalars.first == "#" }
   static func isBlank(_ line: String) -> Bool { trimmedLeft(line).isEmpty }
-  static func trimmedLeft(_ line: String) -> Substring { line.drop { $0 == " " || $0 == "\t" } }
+  /// Without what Go's `unicode.IsSpace` holds for a blank: the builder looks at code points.
+  static func trimmedLeft(_ line: String) -> Substring {
+    Substring(line.unicodeScalars.drop { $0.properties.isWhitespace })
+  }
 
   private mutating func readItem() {
     let line = lines[position]
@@ -75,12 +78,9 @@ struct DockerfileParser {
   /// The line without its continuation, or nil where it has none: a backslash that is not itself
   /// escaped, and only blanks after it.
   static func withoutContinuation(_ line: String) -> String? {
-    var end = line.endIndex
-    while end > line.startIndex, [" ", "\t"].contains(line[line.index(before: end)]) { end = line.index(before: end) }
-    guard end > line.startIndex else { return nil }
-    let slash = line.index(before: end)
-    guard line[slash] == "\\" else { return nil }
-    if slash > line.startIndex, line[line.index(before: slash)] == "\\" { return nil }
+    let bytes = line.utf8
+    guard let slash = bytes.lastIndex(where: { $0 != 32 && $0 != 9 }), bytes[slash] == 92 else { return nil }
+    if slash > bytes.startIndex, bytes[bytes.index(before: slash)] == 92 { return nil }
     return String(line[..<slash])
   }
 
@@ -95,11 +95,13 @@ struct DockerfileParser {
 
     let takesJSON = ["RUN", "CMD", "ENTRYPOINT", "COPY", "ADD", "SHELL", "VOLUME"].contains(keyword)
     let json = takesJSON && rest.hasPrefix("[") ? try? JSONDecoder().decode([String].self, from: Data(rest.utf8)) : nil
-    if json == nil, rest.hasPrefix("["), ["COPY", "ADD", "SHELL", "VOLUME"].contains(keyword) {
+    // A path may begin with a set of characters; whoever writes a quote means JSON.
+    let isPath = ["COPY", "ADD"].contains(keyword) && !Self.trimmedLeft(String(rest.dropFirst())).hasPrefix("\"")
+    if json == nil, rest.hasPrefix("["), !isPath, ["COPY", "ADD", "SHELL", "VOLUME"].contains(keyword) {
       found.add(file, line, "\(keyword) looks like the JSON form, but is not valid JSON")
     }
-    for flag in flags where flag.word.contains(where: { "\"'\\".contains($0) }) {
-      found.add(file, line, "quotes and backslashes in flags are not supported: \(flag.word)")
+    for flag in flags where !flag.word.utf8.allSatisfy({ $0 < 0x80 }) {
+      found.add(file, line, "a flag has a character that is not ASCII, which BuildKit breaks: \(flag.word)")
     }
     return Instruction(
       keyword: keyword, line: line, flags: flags, rest: rest, json: json, heredocs: [], raw: raw,
@@ -143,8 +145,8 @@ struct DockerfileParser {
 
   /// A parser directive such as `# syntax=…`; its name in lower case.
   static func directive(_ line: String) -> (name: String, value: String)? {
-    guard line.first == "#" else { return nil }
-    let text = trimmedLeft(String(line.dropFirst()))
+    guard line.unicodeScalars.first == "#" else { return nil }
+    let text = trimmedLeft(String(line.unicodeScalars.dropFirst()))
     let name = text.prefix { $0.isASCII && ($0.isLetter || $0.isNumber) }
     let rest = trimmedLeft(String(text.dropFirst(name.count)))
     guard !name.isEmpty, rest.first == "=" else { return nil }
@@ -160,14 +162,12 @@ private struct FlagScanner {
 
   init(_ text: String) {
     bytes = Array(text.utf8)
-    while position < bytes.count, isBlank(bytes[position]) { position += 1 }
+    while position < bytes.count, Instruction.isBlank(bytes[position]) { position += 1 }
   }
-
-  private func isBlank(_ byte: UInt8) -> Bool { byte == 32 || byte == 9 }
 
   mutating func keyword() -> String {
     let start = position
-    while position < bytes.count, !isBlank(bytes[position]), bytes[position] != 10, bytes[position] != 92 {
+    while position < bytes.count, !Instruction.isBlank(bytes[position]), bytes[position] != 10, bytes[position] != 92 {
       position += 1
     }
     return String(decoding: bytes[start..<position], as: UTF8.self).uppercased()
@@ -176,35 +176,63 @@ private struct FlagScanner {
   mutating func flags() -> [Instruction.Flag] {
     var flags: [Instruction.Flag] = []
     skipGap()
-    while position + 2 < bytes.count, bytes[position] == 45, bytes[position + 1] == 45,
-      !isBlank(bytes[position + 2]), bytes[position + 2] != 10
-    {
-      let start = position
-      while position < bytes.count, !isBlank(bytes[position]), bytes[position] != 10, continuationEnd(position) == nil {
-        position += 1
-      }
-      let word = String(decoding: bytes[start..<position], as: UTF8.self)
-      let parts = word.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      flags.append(
-        Instruction.Flag(name: String(parts[0]), value: parts.count > 1 ? String(parts[1]) : nil, word: word))
+    while position + 1 < bytes.count, bytes[position] == 45, bytes[position + 1] == 45 {
+      let flag = flag()
       skipGap()
+      // Two dashes alone end the flags.
+      if flag.word == "--" { break }
+      flags.append(flag)
     }
     return flags
+  }
+
+  /// Quotes and backslashes mean what they mean in the builder's own scanner, which is not its lexer.
+  private mutating func flag() -> Instruction.Flag {
+    var word: [UInt8] = []
+    var plain: [UInt8] = []
+    var quote: UInt8?
+    while position < bytes.count {
+      let byte = bytes[position]
+      if let end = continuationEnd(position) {
+        position = end
+        while let next = endOfSkippedLine(position) { position = next }
+        continue
+      }
+      if byte == 10 || quote == nil && Instruction.isBlank(byte) { break }
+      word.append(byte)
+      position += 1
+      if byte == 92 {
+        guard position < bytes.count, bytes[position] != 10, continuationEnd(position) == nil else { continue }
+        word.append(bytes[position])
+        plain.append(bytes[position])
+        position += 1
+      } else if byte == quote {
+        quote = nil
+      } else if quote == nil, byte == 34 || byte == 39 {
+        quote = byte
+      } else {
+        plain.append(byte)
+      }
+    }
+    let parts = plain.dropFirst(2).split(separator: 61, maxSplits: 1, omittingEmptySubsequences: false)
+      .map { String(decoding: $0, as: UTF8.self) }
+    return Instruction.Flag(
+      name: parts[0], value: parts.count > 1 ? parts[1] : nil, word: String(decoding: word, as: UTF8.self))
   }
 
   var remainder: String { String(decoding: bytes[position...], as: UTF8.self) }
 
   /// The first byte after `\`, blanks and a line's end at `at`.
   private func continuationEnd(_ at: Int) -> Int? {
-    guard at < bytes.count, bytes[at] == 92 else { return nil }
+    guard at < bytes.count, bytes[at] == 92, at == 0 || bytes[at - 1] != 92 else { return nil }
     var next = at + 1
-    while next < bytes.count, isBlank(bytes[next]) { next += 1 }
+    while next < bytes.count, bytes[next] == 32 || bytes[next] == 9 { next += 1 }
     return next < bytes.count && bytes[next] == 10 ? next + 1 : nil
   }
 
   private mutating func skipGap() {
     while position < bytes.count {
-      if isBlank(bytes[position]) {
+      if Instruction.isBlank(bytes[position]) {
         position += 1
       } else if let end = continuationEnd(position) {
         position = end
@@ -218,7 +246,7 @@ private struct FlagScanner {
   /// Comments and blank lines inside a continued instruction are no part of it.
   private func endOfSkippedLine(_ start: Int) -> Int? {
     var next = start
-    while next < bytes.count, isBlank(bytes[next]) { next += 1 }
+    while next < bytes.count, Instruction.isBlank(bytes[next]) { next += 1 }
     guard next < bytes.count, bytes[next] == 35 || bytes[next] == 10 else { return nil }
     while next < bytes.count, bytes[next] != 10 { next += 1 }
     return min(next + 1, bytes.count)

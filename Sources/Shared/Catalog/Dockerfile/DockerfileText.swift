@@ -20,7 +20,7 @@ package struct DockerfileText: Sendable, Hashable {
 
 package struct Instruction: Sendable, Hashable {
   package struct Flag: Sendable, Hashable {
-    /// Without `--`.
+    /// Without `--`; quotes and backslashes are taken from name and value.
     package var name: String
     package var value: String?
     /// As written.
@@ -52,18 +52,21 @@ package struct Instruction: Sendable, Hashable {
 
   /// White space separates; quotes mean nothing (how COPY and ADD read their shell form).
   package var plainWords: [String] {
-    json ?? rest.split(whereSeparator: { $0 == " " || $0 == "\t" }).map(String.init)
+    json ?? rest.utf8.split(whereSeparator: Self.isBlank).map { String(decoding: $0, as: UTF8.self) }
   }
+
+  /// What BuildKit separates words by.
+  static func isBlank(_ byte: UInt8) -> Bool { byte == 32 || byte == 9 || byte == 11 || byte == 12 }
 }
 
 extension Instruction {
   /// Words of a shell-like line, quotes and escapes kept as they are.
   static func quotedWords(_ text: String) -> [String] {
     var words: [String] = []
-    var word = ""
-    var quote: Character?
+    var word = String.UnicodeScalarView()
+    var quote: Unicode.Scalar?
     var escaped = false
-    for character in text {
+    for character in text.unicodeScalars {
       if escaped {
         escaped = false
         word.append(character)
@@ -76,26 +79,26 @@ extension Instruction {
       } else if character == "'" || character == "\"" {
         quote = character
         word.append(character)
-      } else if character == " " || character == "\t" || character == "\n" {
-        if !word.isEmpty { words.append(word) }
-        word = ""
+      } else if character.properties.isWhitespace {
+        if !word.isEmpty { words.append(String(word)) }
+        word = String.UnicodeScalarView()
       } else {
         word.append(character)
       }
     }
-    if !word.isEmpty { words.append(word) }
+    if !word.isEmpty { words.append(String(word)) }
     return words
   }
 
   /// A word without its quotes and escapes.
   static func unquoted(_ word: String) -> String {
-    var text = ""
-    var quote: Character?
+    var text = String.UnicodeScalarView()
+    var quote: Unicode.Scalar?
     var escaped = false
-    for character in word {
+    for character in word.unicodeScalars {
       if escaped {
         // Inside double quotes only some characters can be escaped; the others keep the backslash.
-        if quote == "\"", !"\"$\\".contains(character) { text.append("\\") }
+        if quote == "\"", !"\"$\\".unicodeScalars.contains(character) { text.append("\\") }
         text.append(character)
         escaped = false
       } else if character == "\\", quote != "'" {
@@ -108,7 +111,7 @@ extension Instruction {
         text.append(character)
       }
     }
-    return text
+    return String(text)
   }
 
   /// A literal value as one word that the builder reads as exactly that. `value` has no newline.
@@ -119,9 +122,9 @@ extension Instruction {
     }
     if plain, !value.isEmpty { return value }
     return "\""
-      + value.reduce(into: "") { text, character in
-        if "\"\\$".contains(character) { text.append("\\") }
-        text.append(character)
+      + value.unicodeScalars.reduce(into: "") { text, scalar in
+        if "\"\\$".unicodeScalars.contains(scalar) { text.append("\\") }
+        text.unicodeScalars.append(scalar)
       } + "\""
   }
 }

@@ -10,7 +10,8 @@ struct FragmentCheck {
   let found: Diagnostics
 
   func run() {
-    let owner = TextOwner(fragment: fragment, tree: tree)
+    let owner = TextOwner(fragment: fragment, tree: tree, bases: bases, basesUnread: basesUnread)
+    checkIgnoreFile()
     TextCheck(text: fragment.text, owner: owner, found: found).run()
     if let stages = fragment.stages {
       TextCheck(text: stages, owner: owner, found: found, inStages: true).run()
@@ -30,6 +31,19 @@ struct FragmentCheck {
     for id in fragment.secrets.keys.sorted() where !used.contains(id) {
       found.add(fragment.file, nil, field: "secrets.\(id)", "no RUN of this fragment mounts this secret")
     }
+  }
+
+  private func checkIgnoreFile() {
+    let path = "\(fragment.folder)/\(IgnoreRules.fileName)"
+    guard let content = tree[path] else { return }
+    guard case .file(let bytes, _) = content, let text = String(validating: bytes, as: UTF8.self) else {
+      found.add(path, nil, "is not a text file")
+      return
+    }
+    if fragment.contextRoot == .catalog {
+      found.add(path, nil, "has no effect: the paths of this fragment are the catalog's")
+    }
+    _ = IgnoreRules(text) { line, message in found.add(path, line, message) }
   }
 
   /// One place says a default: fragment.yml, or the text, never both in two ways.

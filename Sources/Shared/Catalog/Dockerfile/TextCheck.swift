@@ -5,17 +5,23 @@ struct TextOwner {
   let sources: ContextSources
   /// Stages that `--from` reaches.
   var stages: Set<String> = []
+  /// Images that it reaches, locked by these names.
+  var bases: [String: BaseDefinition] = [:]
+  /// Some of catalog.yml could not be read: a base that is not known may be there.
+  var basesUnread = false
   var secrets: [String: String] = [:]
   var reproducible = true
   /// For messages.
   let definition: String
 
-  init(template: Template, tree: CatalogTree) {
+  init(template: Template, tree: CatalogTree, bases: [String: BaseDefinition] = [:], basesUnread: Bool = false) {
+    (self.bases, self.basesUnread) = (bases, basesUnread)
     sources = ContextSources(folder: template.folder, tree: tree)
     definition = template.file
   }
 
-  init(fragment: Fragment, tree: CatalogTree) {
+  init(fragment: Fragment, tree: CatalogTree, bases: [String: BaseDefinition] = [:], basesUnread: Bool = false) {
+    (self.bases, self.basesUnread) = (bases, basesUnread)
     sources = ContextSources(folder: fragment.contextFolder, tree: tree)
     stages = Set((fragment.stages?.instructions ?? []).compactMap(\.stageName))
     secrets = fragment.secrets
@@ -55,7 +61,17 @@ struct TextCheck {
 
   func run() {
     Self.refuseDirectives(text, allowed: [], found: found)
-    for instruction in text.instructions { check(instruction) }
+    // A stage reaches the stages before it alone.
+    var stages = inStages ? [] : owner.stages
+    // What the arguments are is known only in a manifest.
+    var current: String?
+    for (instruction, scope) in text.scoped(value: { _ in nil }) {
+      if inStages, let name = instruction.stageName {
+        if let current { stages.insert(current) }
+        current = name
+      }
+      check(instruction, scope, stages)
+    }
   }
 
   /// A directive is one only at the top of a file: here it would become a comment, or, where the
@@ -84,14 +100,14 @@ struct TextCheck {
     found.add(text.file, instruction.line, message, suggestion: hint.map(Diagnostic.Suggestion.hint))
   }
 
-  private func check(_ instruction: Instruction) {
+  private func check(_ instruction: Instruction, _ scope: ArgumentScope, _ stages: Set<String>) {
     guard Self.keywords.contains(instruction.keyword) else {
       found.add(
         text.file, instruction.line, "'\(instruction.keyword)' is not an instruction",
         suggestion: NearestName.suggestion(for: instruction.keyword, among: Self.keywords))
       return
     }
-    checkFlags(instruction)
+    checkFlags(instruction, stages)
     checkVariables(instruction)
     switch instruction.keyword {
     case "ONBUILD": refuse(instruction, "ONBUILD takes effect in the next layer, but not in a single Dockerfile")
@@ -102,14 +118,20 @@ struct TextCheck {
     case "ARG": checkArguments(instruction)
     case "ENV" where instruction.environmentNames.contains(ArgumentRule.epoch):
       refuse(instruction, "'\(ArgumentRule.epoch)' is set by the build itself")
-    case "COPY", "ADD": checkCopy(instruction)
-    case "RUN": checkRun(instruction)
+    case "COPY", "ADD":
+      if instruction.plainWords.count < 2 {
+        refuse(instruction, "\(instruction.keyword) needs a source and a destination")
+      }
+    case "RUN": checkRun(instruction, stages)
     default: break
+    }
+    for problem in instruction.sourceProblems(scope, in: owner.sources) {
+      refuse(instruction, problem.message, hint: problem.hint)
     }
     if instruction.rest.isEmpty { refuse(instruction, "\(instruction.keyword) says nothing") }
   }
 
-  private func checkFlags(_ instruction: Instruction) {
+  private func checkFlags(_ instruction: Instruction, _ stages: Set<String>) {
     let known = Self.flags[instruction.keyword] ?? []
     for flag in instruction.flags where !known.contains(flag.name) {
       found.add(
@@ -118,14 +140,15 @@ struct TextCheck {
     }
     for flag in instruction.flags {
       switch flag.name {
-      case "exclude", "parents": refuse(instruction, "--\(flag.name) is not known to every builder")
+      case "exclude", "parents":
+        refuse(instruction, "--\(flag.name) is not known to the stable frontend of every builder")
       case "chmod" where !(flag.value ?? "").utf8.allSatisfy { (48...55).contains($0) } || (flag.value ?? "").isEmpty:
         refuse(
           instruction, "--chmod=\(flag.value ?? "") is not known to every builder; write octal digits, such as 0755")
       case "network" where flag.value != "none" && flag.value != "default":
         refuse(instruction, "--network=\(flag.value ?? "") is not supported: only 'default' and 'none'")
       case "security": refuse(instruction, "--security is not supported: a step runs without extra rights")
-      case "from": checkFrom(flag.value ?? "", instruction)
+      case "from": checkFrom(flag.value ?? "", instruction, stages)
       case "platform": refuse(instruction, "--platform is not supported: a stage has the platform of its layer")
       case "keep-git-dir" where flag.value != "false":
         refuse(instruction, "--keep-git-dir brings a folder that is another one each time")
@@ -136,16 +159,22 @@ struct TextCheck {
     }
   }
 
-  private func checkFrom(_ name: String, _ instruction: Instruction) {
-    guard !owner.stages.contains(name) else { return }
+  private func checkFrom(_ name: String, _ instruction: Instruction, _ stages: Set<String>) {
+    if stages.contains(name) { return }
+    if let base = owner.bases[name] {
+      if base.layoutPath != nil {
+        refuse(instruction, "'\(name)' is an OCI layout; files can be taken only from an image in a registry")
+      }
+      return
+    }
     if !name.isEmpty, name.utf8.allSatisfy({ (48...57).contains($0) }) {
       refuse(
         instruction, "--from=\(name) is a number, which means another stage in a layer than in the single Dockerfile")
-    } else {
+    } else if !owner.basesUnread {
       found.add(
         text.file, instruction.line,
-        "'\(name)' is not a stage of this fragment's Dockerfile.stages; other images are not locked, so nothing can be taken from them",
-        suggestion: NearestName.suggestion(for: name, among: owner.stages.sorted()))
+        "'\(name)' is neither an earlier stage of this fragment's Dockerfile.stages nor a base image of catalog.yml, so it is not locked",
+        suggestion: NearestName.suggestion(for: name, among: stages.sorted() + owner.bases.keys.sorted()))
     }
   }
 
@@ -177,44 +206,6 @@ struct TextCheck {
     }
   }
 
-  private func checkCopy(_ instruction: Instruction) {
-    guard instruction.plainWords.count >= 2 else {
-      refuse(instruction, "\(instruction.keyword) needs a source and a destination")
-      return
-    }
-    for source in instruction.sources {
-      switch source {
-      case .context(let path): checkPath(path, instruction)
-      case .heredoc: break
-      case .url(let url):
-        let checksum = instruction.flag("checksum")?.value ?? ""
-        guard checksum.hasPrefix("sha256:"), Digest(checksum) != nil else {
-          refuse(
-            instruction, "ADD of '\(url)' without a checksum: it can be another file tomorrow",
-            hint: "say --checksum=sha256:…")
-          break
-        }
-        if url.contains("$") { refuse(instruction, "'\(url)' has a variable") }
-      case .git(let url):
-        let parts = url.split(separator: "#", maxSplits: 1, omittingEmptySubsequences: false)
-        let commit = parts.count > 1 ? parts[1].split(separator: ":", omittingEmptySubsequences: false)[0] : ""
-        if commit.utf8.count != 40 || !commit.utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) {
-          refuse(
-            instruction, "ADD of '\(url)' without a commit: a branch or a tag can move",
-            hint: "say #COMMIT with 40 hex digits")
-        }
-      }
-    }
-  }
-
-  private func checkPath(_ path: String, _ instruction: Instruction) {
-    do {
-      _ = try owner.sources.matches(path)
-    } catch {
-      refuse(instruction, error.message)
-    }
-  }
-
   private static let mountKeys: [String: Set<String>] = [
     "bind": ["type", "target", "dst", "destination", "source", "src", "from", "rw", "readwrite", "ro", "readonly"],
     "cache": [
@@ -225,8 +216,14 @@ struct TextCheck {
     "secret": ["type", "id", "target", "dst", "destination", "required", "mode", "uid", "gid"],
   ]
 
-  private func checkRun(_ instruction: Instruction) {
+  private func checkRun(_ instruction: Instruction, _ stages: Set<String>) {
     for mount in instruction.mounts {
+      if mount.type == "ssh" {
+        refuse(
+          instruction, "an ssh mount brings what an agent opens, which no key covers and no build machine has",
+          hint: "use a secret, whose version is in the key")
+        continue
+      }
       guard let keys = Self.mountKeys[mount.type] else {
         refuse(instruction, "a mount of type '\(mount.type)' is not supported; there are bind, cache, secret and tmpfs")
         continue
@@ -236,17 +233,11 @@ struct TextCheck {
           text.file, instruction.line, "a mount of type '\(mount.type)' has no option '\(option.key)'",
           suggestion: NearestName.suggestion(for: option.key, among: keys.sorted()))
       }
-      for key in ["type", "source", "src", "from", "id"] where mount[key]?.contains("$") ?? false {
+      for key in ["type", "from", "id"] where mount[key]?.contains("$") ?? false {
         refuse(instruction, "a variable in a mount's '\(key)' is not supported")
       }
-      if mount.has("from") { checkFrom(mount["from"] ?? "", instruction) }
+      if mount.has("from") { checkFrom(mount["from"] ?? "", instruction, stages) }
       switch mount.type {
-      case "bind" where mount.isContextBind:
-        if let source = mount["source", "src"] {
-          checkPath(source, instruction)
-        } else {
-          refuse(instruction, "a bind mount without source is the whole context; name what is needed")
-        }
       case "cache": checkCache(mount, instruction)
       case "secret": checkSecret(mount, instruction)
       default: break

@@ -3,7 +3,7 @@ import Model
 extension CatalogLoader {
   static let templateFile = "Dockerfile.tpl"
 
-  func template(_ folder: VersionFolder) -> Template? {
+  func template(_ folder: VersionFolder, bases: [String: BaseDefinition]) -> Template? {
     let path = "\(folder.path)/\(Self.templateFile)"
     guard let text = text(path) else {
       missed(folder.id, in: "templates")
@@ -22,7 +22,7 @@ extension CatalogLoader {
       found.add(path, from + 1, "'\(name)' is not a name: \(Fields.nameRule)")
     }
     template.parts = parts(lines, after: from, file: path)
-    let owner = TextOwner(template: template, tree: tree)
+    let owner = TextOwner(template: template, tree: tree, bases: bases, basesUnread: unread.bases)
     for part in template.parts {
       switch part {
       case .text(let text): TextCheck(text: text, owner: owner, found: found).run()

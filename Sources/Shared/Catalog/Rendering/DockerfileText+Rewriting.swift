@@ -7,8 +7,28 @@ extension DockerfileText {
     let sources: ContextSources
     /// Values of the arguments it declares, by name.
     let arguments: [String: String]
-    /// What `FROM name` becomes, by the name of a base image.
+    /// The same with what the build itself sets.
+    let value: (Argument) -> String?
+    /// What `FROM name` and `--from=name` become, by the name of a base image.
     var images: [String: String] = [:]
+    /// Names that are stages, whatever base has the same.
+    var stages: Set<String> = []
+
+    func image(_ name: String) -> String? { stages.contains(name) ? nil : images[name] }
+  }
+
+  /// What cannot be rendered, and where.
+  struct Unrenderable: Error {
+    let problem: ContextSources.Problem
+    let file: String
+    let line: Int
+
+    var errors: CatalogErrors {
+      CatalogErrors([
+        Diagnostic(
+          file: file, line: line, problem.message, suggestion: problem.hint.map(Diagnostic.Suggestion.hint))
+      ])
+    }
   }
 
   /// A template's head with its arguments' values in place.
@@ -24,26 +44,54 @@ extension DockerfileText {
 
   /// The text with its paths relative to the catalog and its arguments' values in place. Everything
   /// else stays as it is written.
-  func rewritten(_ rewriting: Rewriting) throws(ContextSources.Problem) -> String {
+  func rewritten(_ rewriting: Rewriting) throws(Unrenderable) -> String {
     var text = ""
+    var scoped = scoped(value: rewriting.value)[...]
     for item in items {
       switch item {
       case .other(let raw): text += raw
-      case .instruction(let instruction): text += try instruction.rewritten(rewriting)
+      case .instruction(let instruction):
+        let scope = scoped.removeFirst().scope
+        do {
+          text += try instruction.rewritten(rewriting, scope)
+        } catch {
+          throw Unrenderable(problem: error, file: file, line: instruction.line)
+        }
       }
     }
     return text
   }
+
+  /// Every path of the build context that the text names.
+  func contextPaths(_ rewriting: Rewriting) throws(Unrenderable) -> [Instruction.ContextPath] {
+    var paths: [Instruction.ContextPath] = []
+    for (instruction, scope) in scoped(value: rewriting.value) {
+      do throws(ContextSources.Problem) {
+        paths += try instruction.contextPaths(scope)
+        // Here every value is known.
+        if instruction.hasVariableSources,
+          let problem = instruction.sourceProblems(scope, in: rewriting.sources).first
+        {
+          throw problem
+        }
+      } catch {
+        throw Unrenderable(problem: error, file: file, line: instruction.line)
+      }
+    }
+    return paths
+  }
 }
 
 extension Instruction {
-  fileprivate func rewritten(_ rewriting: DockerfileText.Rewriting) throws(ContextSources.Problem) -> String {
+  fileprivate func rewritten(
+    _ rewriting: DockerfileText.Rewriting, _ scope: ArgumentScope
+  ) throws(ContextSources.Problem) -> String {
     switch keyword {
     case "ARG": return withValues(rewriting.arguments)
-    case "COPY", "ADD": return try withPaths(rewriting.sources)
-    case "RUN": return try withMounts(rewriting.sources)
+    case "COPY", "ADD": return try withPaths(rewriting, scope)
+    case "RUN": return try withMounts(rewriting)
     case "FROM":
-      guard let stageName, let image = plainWords.first.flatMap({ rewriting.images[$0] }) else { return raw }
+      guard let stageName, let image = plainWords.first.flatMap(rewriting.image) else { return raw }
       return "FROM \(image) AS \(stageName)\n"
     default: return raw
     }
@@ -60,17 +108,20 @@ extension Instruction {
     return "ARG \(words.joined(separator: " "))\n"
   }
 
-  private func withPaths(_ context: ContextSources) throws(ContextSources.Problem) -> String {
-    let sources = self.sources
-    let hasPaths = sources.contains { if case .context = $0 { true } else { false } }
-    guard hasPaths, !context.folder.isEmpty, let destination = plainWords.last else { return raw }
-    var words: [String] = []
-    for (word, source) in zip(plainWords, sources) {
-      if case .context(let path) = source { words.append(try context.rewritten(path)) } else { words.append(word) }
+  private func withPaths(
+    _ rewriting: DockerfileText.Rewriting, _ scope: ArgumentScope
+  ) throws(ContextSources.Problem) -> String {
+    let image = flag("from")?.value.flatMap(rewriting.image)
+    let words = try contextWords(scope)
+    let hasPaths = !rewriting.sources.folder.isEmpty && words.contains(where: \.isContextPath)
+    guard image != nil || hasPaths else { return raw }
+    var list: [String] = []
+    for (word, isContextPath) in words {
+      list.append(isContextPath && hasPaths ? try rewriting.sources.rewritten(word) : word)
     }
-    words.append(destination)
-    let list = json == nil ? words.joined(separator: " ") : Self.jsonList(words)
-    return ([keyword] + flags.map(\.word) + [list]).joined(separator: " ") + "\n" + rawHeredocs
+    let flags = flags.map { flag in image.flatMap { flag.name == "from" ? "--from=\($0)" : nil } ?? flag.word }
+    return ([keyword] + flags + [json == nil ? list.joined(separator: " ") : Self.jsonList(list)])
+      .joined(separator: " ") + "\n" + rawHeredocs
   }
 
   private static func jsonList(_ words: [String]) -> String {
@@ -81,20 +132,29 @@ extension Instruction {
     return String(decoding: bytes, as: UTF8.self)
   }
 
-  private func withMounts(_ context: ContextSources) throws(ContextSources.Problem) -> String {
-    guard !context.folder.isEmpty, mounts.contains(where: \.isContextBind) else { return raw }
+  private func withMounts(_ rewriting: DockerfileText.Rewriting) throws(ContextSources.Problem) -> String {
+    var changed = false
     var words: [String] = []
     for flag in flags {
-      var mount = Mount(flag)
-      if flag.name == "mount", mount.isContextBind {
-        for (index, option) in mount.options.enumerated() where option.key == "source" || option.key == "src" {
-          mount.options[index].value = try context.rewritten(option.value ?? "")
-        }
-        words.append(mount.word)
-      } else {
+      guard flag.name == "mount" else {
         words.append(flag.word)
+        continue
       }
+      var mount = Mount(flag)
+      var isRewritten = false
+      for (index, option) in mount.options.enumerated() {
+        if option.key == "from", let image = option.value.flatMap(rewriting.image) {
+          mount.options[index].value = image
+          isRewritten = true
+        }
+        if mount.isContextBind, !rewriting.sources.folder.isEmpty, option.key == "source" || option.key == "src" {
+          mount.options[index].value = try rewriting.sources.rewritten(option.value ?? "")
+          isRewritten = true
+        }
+      }
+      words.append(isRewritten ? mount.word : flag.word)
+      changed = changed || isRewritten
     }
-    return (["RUN"] + words).joined(separator: " ") + " " + rawRest
+    return changed ? (["RUN"] + words).joined(separator: " ") + " " + rawRest : raw
   }
 }

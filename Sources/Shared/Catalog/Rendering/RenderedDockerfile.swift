@@ -30,14 +30,24 @@ package struct RenderedDockerfile: Sendable, Hashable {
   /// What `kiln render` prints. Its context is the catalog's directory.
   package var text: String { prologue + sections.map(\.text).joined() }
 
+  /// What must stand in `.dockerignore`, for docker to leave out of its context what Kiln leaves out:
+  /// the fragments' own, seen from the catalog. Docker reads it as `FILE.dockerignore` too.
+  package var ignoreText: String
+
   /// Where the base is an OCI layout, docker is told where it lies by `--build-context NAME=…`.
   package var buildContexts: [String: String]
 }
 
 /// The contexts of one catalog's parts, which no choice and no platform changes.
 package struct ContextCache {
-  /// By a part's title: a fragment's version, or a template's version and a place in it.
-  fileprivate var archives: [String: ContextArchive?] = [:]
+  /// By a part's title (a fragment's version, or a template's version and a place in it) and by the
+  /// paths that its arguments make.
+  fileprivate var archives: [Key: ContextArchive?] = [:]
+
+  fileprivate struct Key: Hashable {
+    let title: String
+    let paths: [Instruction.ContextPath]
+  }
 
   package init() {}
 }
@@ -68,8 +78,8 @@ extension Catalog {
     for part in composition.parts {
       sections.append(
         try section(
-          part, of: composition, opening: opening, globals: globals, images: Dictionary(uniqueKeysWithValues: images),
-          cache: &cache))
+          part, of: composition, platform: platform, opening: opening, globals: globals,
+          images: Dictionary(uniqueKeysWithValues: images), cache: &cache))
     }
     let head = composition.template.head.withValues(globals)
     let stageName = composition.template.stageName.map { " AS \($0)" } ?? ""
@@ -81,21 +91,24 @@ extension Catalog {
       let digest = lock.digest(of: composition.base, platform)
       contexts[composition.base.name] = "oci-layout://\(path)" + (digest.map { "@\($0)" } ?? ":\(composition.base.tag)")
     }
-    return RenderedDockerfile(prologue: prologue, sections: sections, buildContexts: contexts)
+    return RenderedDockerfile(
+      prologue: prologue, sections: sections,
+      ignoreText: composition.parts.map { composition.sources(of: $0, in: tree).ignoreText }.joined(),
+      buildContexts: contexts)
   }
 
   private func section(
-    _ part: Composition.Part, of composition: Composition, opening: String, globals: [String: String],
-    images: [String: String], cache: inout ContextCache
+    _ part: Composition.Part, of composition: Composition, platform: Platform, opening: String,
+    globals: [String: String], images: [String: String], cache: inout ContextCache
   ) throws(CatalogErrors) -> RenderedDockerfile.Section {
     var values: [String: String] = [:]
     for argument in part.declared where !Composition.isSetByBuild(argument.name) {
       values[argument.name] = composition.value(of: argument, in: part)
     }
-    let sources =
-      part.fragment.map { TextOwner(fragment: $0, tree: tree).sources }
-      ?? ContextSources(folder: composition.template.folder, tree: tree)
-    let rewriting = DockerfileText.Rewriting(sources: sources, arguments: values, images: images)
+    let rewriting = DockerfileText.Rewriting(
+      sources: composition.sources(of: part, in: tree), arguments: values,
+      value: { composition.value(of: $0, in: part, on: platform) }, images: images,
+      stages: Set(part.texts.flatMap(\.instructions).compactMap(\.stageName)))
     do {
       var text = try part.text.rewritten(rewriting)
       var stages = try part.fragment?.stages?.rewritten(rewriting) ?? ""
@@ -105,26 +118,30 @@ extension Catalog {
       }
       return RenderedDockerfile.Section(
         title: part.title, fragment: part.fragment, text: text, stages: stages, isEmpty: part.text.isEmpty,
-        arguments: globals.merging(values) { $1 }, context: try context(of: part, sources, &cache),
+        arguments: globals.merging(values) { $1 }, context: try context(of: part, rewriting, &cache),
         dockerfile: opening + stages + "FROM \(Recipe.parentContextName)\nARG \(ArgumentRule.epoch)\n" + text)
     } catch {
-      throw CatalogErrors([Diagnostic(file: part.text.file, error.message)])
+      throw error.errors
     }
   }
 
   private func context(
-    of part: Composition.Part, _ sources: ContextSources, _ cache: inout ContextCache
-  ) throws(ContextSources.Problem) -> ContextArchive? {
-    if let known = cache.archives[part.title] { return known }
+    of part: Composition.Part, _ rewriting: DockerfileText.Rewriting, _ cache: inout ContextCache
+  ) throws(DockerfileText.Unrenderable) -> ContextArchive? {
+    var paths: [Instruction.ContextPath] = []
+    for text in part.texts { paths += try text.contextPaths(rewriting) }
+    paths += part.fragment?.extraFiles.map { Instruction.ContextPath(path: $0.value, patterns: true) } ?? []
+    let key = ContextCache.Key(title: part.title, paths: paths)
+    if let known = cache.archives[key] { return known }
     var entries: [TarArchive.Entry] = []
-    let paths = part.texts.flatMap(\.contextPaths) + (part.fragment?.extraFiles.map(\.value) ?? [])
-    for path in paths {
-      for entry in try sources.entries(path) {
-        entries.append(TarArchive.Entry(path: entry.path, content: entry.content.archived))
-      }
+    do {
+      for path in paths { entries += try rewriting.sources.entries(path.path, patterns: path.patterns) }
+    } catch {
+      // What the check of the catalog has seen already.
+      throw DockerfileText.Unrenderable(problem: error, file: part.text.file, line: part.text.firstLine)
     }
     let archive = entries.isEmpty ? nil : ContextArchive(entries)
-    cache.archives.updateValue(archive, forKey: part.title)
+    cache.archives.updateValue(archive, forKey: key)
     return archive
   }
 
