@@ -59,6 +59,15 @@ extension Instruction {
     return paths
   }
 
+  /// The words that name something of the build context as they stand, before any value is known.
+  var writtenContextPaths: [String] {
+    let words = sourceWords.filter { word in
+      if json == nil, DockerfileParser.heredoc(word) != nil { return false }
+      return keyword != "ADD" || (!Self.isGit(word) && !word.contains("://"))
+    }
+    return words + mounts.filter(\.isContextBind).compactMap { $0["source", "src"] }
+  }
+
   /// Of each word of a COPY or ADD: does rendering put it behind the fragment's folder?
   func contextWords(_ scope: ArgumentScope) throws(Problem) -> [(word: String, isContextPath: Bool)] {
     let sources = sourceWords.count

@@ -120,7 +120,7 @@ extension StoreImport {
       lines[index] = ""
     }
     if let first = lines.first, first.isEmpty { lines.removeFirst() }
-    for name in parsed.contextPaths {
+    for name in parsed.writtenContextPaths {
       draft.leave(
         path, "COPY", "'\(name)': a template's paths are relative to its own folder", hint: "move it to a fragment")
     }

@@ -54,7 +54,7 @@ package struct StoreImport {
     for (path, content) in files where path.hasSuffix("/" + StorePath.fragment) {
       guard let text = CatalogDraft.plainText(content) else { continue }
       let parsed = DockerfileParser.parse(text, file: path, into: Diagnostics())
-      paths.formUnion(parsed.contextPaths.map(DockerfileText.fixedPart).filter { !$0.isEmpty })
+      paths.formUnion(parsed.writtenContextPaths.map(DockerfileText.fixedPart).filter { !$0.isEmpty })
     }
     return paths
   }
@@ -92,7 +92,7 @@ package struct StoreImport {
     draft.write("\(folder)/\(CatalogLoader.fragmentFile)", module.text)
     var taken: Set<String> = [module.file, module.textFile]
     let sources = ContextSources(folder: "", tree: tree)
-    for path in DockerfileParser.parse(module.text, file: module.textFile, into: Diagnostics()).contextPaths {
+    for path in DockerfileParser.parse(module.text, file: module.textFile, into: Diagnostics()).writtenContextPaths {
       // What matches nothing is said by the check of the finished catalog.
       for entry in (try? sources.entries(path)) ?? [] {
         let top = CatalogTree.top(of: entry.path)
@@ -103,7 +103,8 @@ package struct StoreImport {
           continue
         }
         context.insert(top)
-        draft.write(entry)
+        guard let content = tree[entry.path] else { continue }
+        draft.write(CatalogTree.Entry(path: entry.path, content: content))
         taken.insert(entry.path)
       }
     }

@@ -37,7 +37,7 @@ extension CatalogTree {
       for name in [CatalogLoader.fragmentFile, CatalogLoader.stagesFile] {
         guard let text = CatalogDraft.plainText(self["\(folder.path)/\(name)"]) else { continue }
         let parsed = DockerfileParser.parse(text, file: path, into: found)
-        paths += parsed.contextPaths.map(DockerfileText.fixedPart)
+        paths += parsed.writtenContextPaths.map(DockerfileText.fixedPart)
       }
       sources.append(
         OutsideSource(
@@ -53,6 +53,8 @@ extension CatalogTree {
 }
 
 extension DockerfileText {
+  var writtenContextPaths: [String] { instructions.flatMap(\.writtenContextPaths) }
+
   /// The parts of a path before the first that stands for several.
   static func fixedPart(of path: String) -> String {
     let parts = path.split(separator: "/").filter { $0 != "." }
