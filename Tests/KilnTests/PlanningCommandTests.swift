@@ -96,7 +96,8 @@ import Testing
         ])
       // From a folder below too.
       var below = kiln
-      below.folder = folder.catalog.appendingPathComponent("fragments")
+      below.folder = folder.root.appendingPathComponent("some/where")
+      try FileManager.default.createDirectory(at: below.folder, withIntermediateDirectories: true)
       let table = try await below.run(["plan", "--against", "HEAD~1"])
       #expect(table.status == 0 && table.output.contains("4 layers are others, 0 the same"), "\(table)")
       #expect(table.output.contains("critical path: water@1.0.0 linux/a"), "\(table)")
@@ -113,7 +114,7 @@ import Testing
 
   @Test(
     "a revision is never an option, and what is none is told",
-    arguments: ["-x", "--output=/tmp/kiln-never", "nowhere", "HEAD:catalog", "HEAD catalog", ""])
+    arguments: ["-x", "--output=/tmp/kiln-never", "nowhere", "HEAD:catalog", "HEAD catalog"])
   func noRevision(_ text: String) async throws {
     try await withLocked { folder in
       try await git(folder, ["init", "--quiet"])
@@ -150,7 +151,7 @@ import Testing
         let told = try await kiln.run(["plan", "--json"])
         let report = try JSONDecoder().decode(PlanReport.self, from: Data(told.output.utf8))
         #expect(report.movesTags == moves, "\(what)")
-        #expect(told.errors.isEmpty == moves && told.errors.contains(says), "\(what): \(told.errors)")
+        #expect(told.errors.isEmpty == moves && (says.isEmpty || told.errors.contains(says)), "\(what): \(told.errors)")
       }
       try await look(true, "in no repository")
       try await git(folder, ["init", "--quiet"])

@@ -20,6 +20,7 @@ extension CatalogLoader {
     fields.finish()
     if matrix == nil, fixed.isEmpty {
       fields.report("matrix", line: fields.line, "expected a matrix, or fixed versions: there is nothing to explore")
+      return nil
     }
     for axis in matrix?.axes ?? [] where fixed[axis.fragment] != nil {
       fields.report("matrix.\(axis.fragment)", line: axis.line, "'\(axis.fragment)' is fixed already")
