@@ -51,9 +51,9 @@ import Testing
     Case("COPY --chown=\"1:1\" --link a.txt /x/", "COPY --chown=\"1:1\" --link @a.txt /x/", ["a.txt"]),
     Case("ARG D=lib\nCOPY ${D}/c.md /x", "ARG D=lib\nCOPY @${D}/c.md /x", ["lib/c.md"]),
     Case("ARG D\nCOPY $D /x", "ARG D=\"a b\"\nCOPY @$D /x", ["a b/f"], yml: "args: {D: a b}\n"),
-    Case("ARG D=\nCOPY ${D:-a}.txt /x", "ARG D=\"\"\nCOPY @${D:-a}.txt /x", ["a.txt"]),
+    Case("ARG D=\nCOPY ${D:-a}.txt /x", "ARG D=\nCOPY @${D:-a}.txt /x", ["a.txt"]),
     Case("ARG D=lib\nCOPY ${D:+$D/}c.md /x", "ARG D=lib\nCOPY @${D:+$D/}c.md /x", ["lib/c.md"]),
-    Case("ARG D=?.txt\nCOPY $D /x/", "ARG D=\"?.txt\"\nCOPY @$D /x/", ["a.txt", "b.txt"]),
+    Case("ARG D=?.txt\nCOPY $D /x/", "ARG D=?.txt\nCOPY @$D /x/", ["a.txt", "b.txt"]),
     Case("ARG D=a.txt.gz\nADD ${D%.gz} /x/", "ARG D=a.txt.gz\nADD @${D%.gz} /x/", ["a.txt"]),
     Case("ARG TARGETARCH\nCOPY bin-$TARGETARCH /x", "ARG TARGETARCH\nCOPY @bin-$TARGETARCH /x", ["bin-amd64/tool"]),
     Case(
