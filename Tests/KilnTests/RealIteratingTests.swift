@@ -78,7 +78,7 @@ struct RealIteratingTests {
       // On the base itself.
       let lowest = try await folder.kiln.run(["shell", "tea", "--at", "water", "--", "/bin/echo", "here"])
       #expect(lowest.status == 0 && lowest.output == "here\n", "\(lowest)")
-      let unknown = try await folder.kiln.run(["shell", "tea", "--at", "leafs"])
+      let unknown = try await folder.kiln.run(["shell", "tea", "--at", "leave"])
       #expect(unknown.status == 3 && unknown.errors.contains("did you mean 'leaves'?"), "\(unknown)")
     }
   }
