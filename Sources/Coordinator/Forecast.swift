@@ -20,15 +20,21 @@ package struct Forecast: Sendable {
     self.plan = plan
     self.missing = missing
     // A plan without cells wants its layers themselves.
-    var needed: Set<LayerKey> = plan.cells.isEmpty ? Set(plan.layers.map(\.key)) : []
+    var needed: Set<LayerKey> = plan.cells.isEmpty ? plan.wantedLayers : []
     for cell in plan.cells {
       let fate = Self.fate(of: cell, known, missing)
       cells[cell.key] = fate
       if case .reuse = fate { continue }
       needed.formUnion(cell.path)
     }
-    for layer in plan.layers {
-      layers[layer.key] = needed.contains(layer.key) ? Self.fate(of: layer, known, missing) : .notNeeded
+    // Children before parents: what is grafted is needed where something is grafted.
+    for layer in plan.layers.reversed() {
+      let fate = needed.contains(layer.key) ? Self.fate(of: layer, known, missing) : .notNeeded
+      layers[layer.key] = fate
+      switch fate {
+      case .build, .attach: if let graft = layer.graft { needed.insert(graft.layer) }
+      case .reuse, .notNeeded: break
+      }
     }
   }
 

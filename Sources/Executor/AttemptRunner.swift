@@ -64,8 +64,13 @@ struct AttemptRunner {
     } catch is CancellationError {
       return .cancelled
     } catch let failure as Failure {
+      if failure.code == "graft-lost", case .layer(let layer) = claim.spec, let graft = layer.graft {
+        return .parentLost(failure, LostLayer(key: graft.layer, generation: claim.graftGeneration ?? 0))
+      }
       guard failure.code == "parent-lost" else { return .failed(failure, record: nil) }
-      if let generation = claim.parentGeneration { return .parentLost(failure, generation: generation) }
+      if let key = claim.spec.standsOn, let generation = claim.parentGeneration {
+        return .parentLost(failure, LostLayer(key: key, generation: generation))
+      }
       // It stands on a base, which no layer's job can bring back.
       return .failed(
         Failure(
@@ -90,9 +95,9 @@ struct AttemptRunner {
       case .cell(let record):
         try await persist { try await store.completeCell(record, fence: fence) }
         log.info("cell passed", metadata: ["image": "\(record.image)"])
-      case .parentLost(let failure, let generation):
+      case .parentLost(let failure, let lost):
         log.warning("parent lost", metadata: ["error": "\(failure)"])
-        try await persist { try await store.parentLost(fence, generation: generation) }
+        try await persist { try await store.parentLost(fence, lost) }
       case .failed(let failure, let record):
         let decision = executor.pool.retries.decide(
           failure.failureClass, attempt: claim.failures + 1, fraction: executor.effects.random.fraction())
@@ -136,7 +141,7 @@ struct AttemptRunner {
 enum AttemptEnd: Sendable {
   case layer(LayerResult)
   case cell(CompatibilityRecord)
-  case parentLost(Failure, generation: Int)
+  case parentLost(Failure, LostLayer)
   case failed(Failure, record: CompatibilityRecord?)
   /// The executor stops.
   case cancelled

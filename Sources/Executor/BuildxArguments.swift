@@ -13,11 +13,11 @@ enum BuildxArguments {
   static func command(for request: LayerBuildRequest, layout: URL, metadataFile: URL) -> Command {
     var dockerfile = request.layer.dockerfile
     var arguments = ["buildx", "build", "--file", ContextArchive.dockerfileName]
-    if case .registry(let reference) = request.parent, let named = naming(reference, in: dockerfile) {
+    if case .registry(let reference) = request.parent?.location, let named = naming(reference, in: dockerfile) {
       // BuildKit leaves the blobs of a FROM by digest alone; those of a named context it rewrites.
       dockerfile = named
-    } else {
-      arguments += ["--build-context", "\(Recipe.parentContextName)=\(request.parent.buildContext)"]
+    } else if let parent = request.parent {
+      arguments += ["--build-context", "\(Recipe.parentContextName)=\(parent.location.buildContext)"]
     }
     arguments += ["--platform", "\(request.layer.platform)", "--network", request.network.rawValue]
     var values = request.layer.arguments

@@ -22,9 +22,9 @@ package struct BuildxBuilder: LayerBuilder {
   }
 
   package func build(_ request: LayerBuildRequest, report: any BuildReport) async throws -> BuiltLayer {
-    let parent = try LayerImage(manifest: request.parentImage.manifest, config: request.parentImage.config)
+    let parent = try request.parent.map { try LayerImage(manifest: $0.manifest, config: $0.config) }
     // A parent of another platform builds without a word, and the image's config then lies.
-    try parent.require(request.layer.platform, what: "the parent of \(request.layer.title)")
+    try parent?.require(request.layer.platform, what: "the parent of \(request.layer.title)")
     let deadline = time.monotonicSeconds() + request.deadlineSeconds
     do {
       return try await buildOnce(request, parent, deadline: deadline, report)
@@ -36,7 +36,7 @@ package struct BuildxBuilder: LayerBuilder {
   }
 
   private func buildOnce(
-    _ request: LayerBuildRequest, _ parent: LayerImage, deadline: Double, _ report: any BuildReport
+    _ request: LayerBuildRequest, _ parent: LayerImage?, deadline: Double, _ report: any BuildReport
   ) async throws -> BuiltLayer {
     // A failed build leaves an earlier one's file in place: this one is new each time.
     let metadata = request.attemptFolder.appendingPathComponent("metadata-\(UUID().uuidString).json")
@@ -55,7 +55,7 @@ package struct BuildxBuilder: LayerBuilder {
       throw BuildFailure.classify(
         progress,
         BuildFailure.Facts(
-          ending: result.ending, title: request.layer.title, parentDigests: parent.digests,
+          ending: result.ending, title: request.layer.title, parentDigests: parent?.digests ?? [],
           outOfMemory: sawOutOfMemory, diskFull: sawDiskFull))
     }
     return try collect(request, parent, metadata: metadata, progress)
@@ -63,7 +63,7 @@ package struct BuildxBuilder: LayerBuilder {
 
   /// Reads what was exported, by digest, and puts the new blobs on the parent's own.
   private func collect(
-    _ request: LayerBuildRequest, _ parent: LayerImage, metadata: URL, _ progress: BuildProgress
+    _ request: LayerBuildRequest, _ parent: LayerImage?, metadata: URL, _ progress: BuildProgress
   ) throws -> BuiltLayer {
     struct Metadata: Decodable {
       var digest: Digest
@@ -79,8 +79,9 @@ package struct BuildxBuilder: LayerBuilder {
     let manifest = Manifest(mediaType: MediaType.imageManifest, bytes: try layout.read(digest))
     let built = try LayerImage(manifest: manifest) { try layout.read($0) }
     try built.require(request.layer.platform, what: "what was built for \(request.layer.title)")
-    let image = try ImageGraft.graft(
-      manifest: built.manifest, config: built.config, ontoManifest: parent.manifest, config: parent.config)
+    let image = try ImageGraft.child(
+      ImageGraft.Image(built.manifest, config: built.config),
+      of: parent.map { try ImageGraft.Image($0.manifest, config: $0.config) } ?? .nothing)
     let newBlobs = try image.newBlobs.map { new in
       BuiltLayer.NewBlob(blob: new.blob, file: try layout.take(new.blob, into: request.attemptFolder))
     }

@@ -17,7 +17,9 @@ struct JobWork {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }
     switch claim.spec {
-    case .layer(let layer): return .layer(try await build(layer, in: folder))
+    case .layer(let layer):
+      if let graft = layer.graft { return .layer(try await put(graft, of: layer)) }
+      return .layer(try await build(layer, in: folder))
     case .finish(let cell): return try await finish(cell, in: folder)
     }
   }
@@ -25,7 +27,7 @@ struct JobWork {
   // MARK: A layer
 
   private func build(_ layer: PlannedLayer, in folder: URL) async throws -> LayerResult {
-    let (location, parent) = try await parent(of: layer)
+    let parent = try await parent(of: layer)
     var archive: URL?
     if let context = layer.context {
       let file = folder.appendingPathComponent("context.tar")
@@ -36,7 +38,7 @@ struct JobWork {
     let limits = executor.pool.limits
     let built = try await executor.builder.build(
       LayerBuildRequest(
-        layer: layer, contextArchive: archive, parent: location, parentImage: parent, attemptFolder: folder,
+        layer: layer, contextArchive: archive, parent: parent, attemptFolder: folder,
         network: executor.pool.network, deadlineSeconds: Double(limits.layerSeconds),
         noOutputSeconds: Double(limits.noOutputSeconds), secretFiles: try secrets(of: layer)),
       report: evidence)
@@ -44,47 +46,91 @@ struct JobWork {
     for new in built.newBlobs {
       try await executor.images.upload(file: new.file, blob: new.blob, to: repository, mountFrom: nil)
     }
-    try await executor.images.upload(built.config, digest: Digest(of: built.config), to: repository)
-    do {
-      try await executor.images.put(built.manifest, in: repository, tag: nil)
-    } catch let failure as Failure where failure.code == "incomplete" {
-      // What is new was just pushed: the engine had in its cache what the registry has lost.
-      throw Failure(.infrastructure, code: "parent-lost", "a blob of the parent is gone: \(failure.message)")
-    }
-    try await executor.effects.failpoints.reach(.attemptAfterPush)
+    try await push(config: built.config, built.manifest)
     return LayerResult(
       image: built.manifest.digest, addedBytes: built.addedBytes, steps: built.steps,
       engineVersion: built.engineVersion)
   }
 
-  /// Where the builder finds the parent, and its own manifest and config.
-  private func parent(of layer: PlannedLayer) async throws -> (ImageLocation, ParentImage) {
-    let digest: Digest
+  /// The last of an image, when its new blobs are there.
+  private func push(config: Data, _ manifest: Manifest) async throws {
+    try await executor.images.upload(config, digest: Digest(of: config), to: repository)
+    do {
+      try await executor.images.put(manifest, in: repository, tag: nil)
+    } catch let failure as Failure where failure.code == "incomplete" {
+      // What is new is there: the engine had in its cache what the registry has lost.
+      throw Failure(.infrastructure, code: "parent-lost", "a blob of the parent is gone: \(failure.message)")
+    }
+    try await executor.effects.failpoints.reach(.attemptAfterPush)
+  }
+
+  /// An independent layer's blobs, put on the parent: a config and a manifest are written, no blob moves.
+  private func put(_ graft: PlannedLayer.Graft, of layer: PlannedLayer) async throws -> LayerResult {
+    let start = executor.effects.time.monotonicSeconds()
+    guard let digest = claim.graftImage, let below = try await parent(of: layer) else {
+      throw Failure(.infrastructure, code: "graft-lost", "layer \(graft.layer.short), to be grafted, has no image")
+    }
+    let source = try await image(digest, lost: "graft-lost", "the image to be grafted,")
+    for (image, what) in [(below, "the parent of \(layer.title)"), (source, "what is grafted for \(layer.title)")] {
+      try LayerImage(manifest: image.manifest, config: image.config).require(layer.platform, what: what)
+    }
+    let (parent, own) = (
+      try ImageGraft.Image(below.manifest, config: below.config),
+      try ImageGraft.Image(source.manifest, config: source.config)
+    )
+    if let hidden = Set(graft.arguments).intersection(ImageGraft.environmentNames(parent)).min() {
+      throw Failure(
+        .input, code: "not-independent",
+        "\(layer.title): the image below sets '\(hidden)' by ENV, which hides the argument of that name",
+        hint: "give the argument another name, or leave out 'independent'")
+    }
+    let result = ImageGraft.independent(own, on: parent)
+    for blob in result.newBlobs {
+      guard try await executor.images.blobSize(blob.digest, in: repository) == nil else { continue }
+      throw Failure(
+        .infrastructure, code: "graft-lost", "blob \(blob.digest), to be grafted, is gone from the registry")
+    }
+    try await executor.effects.failpoints.reach(.attemptAfterBuild)
+    try await push(config: result.config, result.manifest)
+    let seconds = executor.effects.time.monotonicSeconds() - start
+    return LayerResult(
+      image: result.manifest.digest, addedBytes: 0, steps: [StepTiming(name: "graft", seconds: seconds, cached: false)],
+      engineVersion: "")
+  }
+
+  /// Nil where it stands on nothing.
+  private func parent(of layer: PlannedLayer) async throws -> ParentImage? {
     switch layer.parent {
+    case .scratch: return nil
     case .base(let base):
-      digest = base.digest
+      do {
+        return try await image(base.digest, lost: "base-gone", "base \(base.name)")
+      } catch var failure as Failure where failure.code == "base-gone" {
+        failure.hint = "the next submission brings it again"
+        throw failure
+      }
     case .layer(let key):
-      guard let image = claim.parentImage else {
+      guard let digest = claim.parentImage else {
         throw Failure(
           .infrastructure, code: "parent-lost", "layer \(key.short), on which this one stands, has no image")
       }
-      digest = image
+      return try await image(digest, lost: "parent-lost", "the parent's image")
     }
+  }
+
+  /// An image's manifest and config, or a failure with the code `lost`.
+  private func image(_ digest: Digest, lost code: String, _ what: String) async throws -> ParentImage {
     guard let manifest = try await executor.images.manifest(.digest(digest), in: repository) else {
-      if case .base(let base) = layer.parent {
-        throw Failure(
-          .infrastructure, code: "base-gone", "base \(base.name)@\(digest) is gone from the registry",
-          hint: "the next submission brings it again")
-      }
-      throw Failure(.infrastructure, code: "parent-lost", "the parent's image \(digest) is gone from the registry")
+      throw Failure(.infrastructure, code: code, "\(what) \(digest) is gone from the registry")
     }
     let descriptor = try ImageManifest(manifest).config
     do {
       let config = try await executor.images.blob(descriptor.digest, in: repository, maxBytes: 8 << 20)
-      return (executor.images.location(of: digest, in: repository), ParentImage(manifest: manifest, config: config))
+      return ParentImage(
+        location: executor.images.location(of: digest, in: repository), manifest: manifest, config: config)
     } catch let failure as Failure where failure.code == "not-found" {
       throw Failure(
-        .infrastructure, code: "parent-lost", "the parent's config \(descriptor.digest) is gone: \(failure.message)")
+        .infrastructure, code: code, "the config \(descriptor.digest) of \(what) \(digest) is gone: \(failure.message)")
     }
   }
 

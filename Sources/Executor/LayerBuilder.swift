@@ -18,8 +18,8 @@ package struct LayerBuildRequest: Sendable {
   /// The normalised tar of the files that the layer's text names, without the Dockerfile; nil where
   /// it names none.
   package var contextArchive: URL?
-  package var parent: ImageLocation
-  package var parentImage: ParentImage
+  /// Nil: it is built on nothing.
+  package var parent: ParentImage?
   /// Fresh and empty, owned by the attempt, on a local disk; whoever made it removes it.
   package var attemptFolder: URL
   package var network: Pool.Network
@@ -30,14 +30,13 @@ package struct LayerBuildRequest: Sendable {
   package var secretFiles: [String: URL]
 
   package init(
-    layer: PlannedLayer, contextArchive: URL?, parent: ImageLocation, parentImage: ParentImage, attemptFolder: URL,
+    layer: PlannedLayer, contextArchive: URL?, parent: ParentImage?, attemptFolder: URL,
     network: Pool.Network = .default, deadlineSeconds: Double, noOutputSeconds: Double,
     secretFiles: [String: URL] = [:]
   ) {
     self.layer = layer
     self.contextArchive = contextArchive
     self.parent = parent
-    self.parentImage = parentImage
     self.attemptFolder = attemptFolder
     self.network = network
     self.deadlineSeconds = deadlineSeconds
@@ -46,12 +45,15 @@ package struct LayerBuildRequest: Sendable {
   }
 }
 
-/// The parent's own image manifest and config, byte for byte as the store has them.
+/// Where the builder finds the parent, and its own image manifest and config, byte for byte as the
+/// store has them.
 package struct ParentImage: Sendable, Hashable {
+  package var location: ImageLocation
   package var manifest: Manifest
   package var config: Data
 
-  package init(manifest: Manifest, config: Data) {
+  package init(location: ImageLocation, manifest: Manifest, config: Data) {
+    self.location = location
     self.manifest = manifest
     self.config = config
   }

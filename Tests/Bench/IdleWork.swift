@@ -7,14 +7,17 @@ import Registry
 /// remains: it is pushed, tagged and recorded like any other.
 struct IdleBuilder: LayerBuilder {
   func build(_ request: LayerBuildRequest, report: any BuildReport) async throws -> BuiltLayer {
-    var config = try JSONValue.parse(request.parentImage.config, what: "the parent's config")
+    guard let parent = request.parent else {
+      throw Failure(.input, code: "no-parent", "\(request.layer.title) stands on nothing")
+    }
+    var config = try JSONValue.parse(parent.config, what: "the parent's config")
     config["comment"] = .string(request.layer.key.text)
     let bytes = config.canonicalBytes
-    var manifest = try JSONValue.parse(request.parentImage.manifest.bytes, what: "the parent's manifest")
+    var manifest = try JSONValue.parse(parent.manifest.bytes, what: "the parent's manifest")
     manifest["config"]?["digest"] = .string("\(Digest(of: bytes))")
     manifest["config"]?["size"] = .integer(Int64(bytes.count))
     return BuiltLayer(
-      manifest: Manifest(mediaType: request.parentImage.manifest.mediaType, bytes: manifest.canonicalBytes),
+      manifest: Manifest(mediaType: parent.manifest.mediaType, bytes: manifest.canonicalBytes),
       config: bytes, newBlobs: [], steps: [], engineVersion: "none")
   }
 }

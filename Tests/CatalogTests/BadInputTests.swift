@@ -6,8 +6,8 @@ import Testing
 /// One change to a good catalog, and every line that people then read: file, line, field, suggestion.
 struct BadInput: Sendable, CustomTestStringConvertible {
   let name: String
-  let changes: [String: String?]
-  let expected: [String]
+  fileprivate(set) var changes: [String: String?]
+  fileprivate(set) var expected: [String]
 
   init(_ name: String, _ changes: [String: String?], _ expected: String...) {
     self.name = name
@@ -21,7 +21,7 @@ struct BadInput: Sendable, CustomTestStringConvertible {
 @Suite struct BadInputTests {
   @Test func theFixtureIsFine() throws { #expect(try Fixture.errors([:]) == []) }
 
-  @Test(arguments: definitions + texts + combinations) func isReported(_ bad: BadInput) throws {
+  @Test(arguments: definitions + texts + independent + combinations) func isReported(_ bad: BadInput) throws {
     let errors = try Fixture.errors(bad.changes)
     #expect(errors == bad.expected)
   }
@@ -280,6 +280,56 @@ struct BadInput: Sendable, CustomTestStringConvertible {
     BadInput(
       "a marker without end", changed(template, ("#--MODULE:app--#\n#--ENDMODULE--#", "#--MODULE:app--#")),
       "\(template):5: the marker for 'app' has no '#--ENDMODULE--#'"),
+  ]
+
+  // MARK: Independent fragments
+
+  private static func independent(_ text: String, _ expected: String...) -> BadInput {
+    var bad = BadInput("independent: \(text.prefix { $0 != "\n" })", adding(app, "independent: true"))
+    bad.changes[appText] = text + "\n"
+    bad.expected = expected.enumerated().map { index, message in
+      "\(appText):\(text.split(separator: "\n").count - expected.count + index + 1): an independent fragment: \(message)"
+    }
+    return bad
+  }
+
+  static let independent: [BadInput] = [
+    independent(
+      """
+      ARG COLOR=red
+      COPY --link --chown=1:2 --chmod=0755 main.sh /app/
+      COPY --link=true <<E /$COLOR
+      text
+      E
+      ENV A=$COLOR B=1
+      ENV C=${B}
+      LABEL color=$COLOR b=$B
+      EXPOSE 80
+      USER 1000
+      VOLUME /data
+      STOPSIGNAL SIGINT
+      HEALTHCHECK CMD echo $PATH
+      ENTRYPOINT ["/app/main.sh", "$HOME"]
+      CMD ["a"]
+      """),
+    independent("RUN true", "RUN sees the files below; run it in a stage of Dockerfile.stages, and copy from there"),
+    independent("COPY main.sh /x", "COPY without --link depends on the folders below; write COPY --link"),
+    independent("COPY --link=false main.sh /x", "COPY without --link depends on the folders below; write COPY --link"),
+    independent("ADD main.sh /x", "ADD without --link depends on the folders below; write ADD --link"),
+    independent(
+      "COPY --link main.sh x/", "'x/' is relative to the WORKDIR below; write the whole path, beginning with /"),
+    independent(
+      "COPY --link --chown=app main.sh /x",
+      "--chown=app is looked up in files below; write numbers, such as --chown=1000:1000"),
+    independent(
+      "WORKDIR /x", "WORKDIR makes a folder in what is below; say it in the fragment below, or in the template"),
+    independent(#"SHELL ["/bin/sh"]"#, "SHELL depends on what is below"),
+    independent("CMD echo", "CMD for a shell depends on the SHELL below; write it as a JSON array"),
+    independent("ENTRYPOINT []", "an empty ENTRYPOINT takes something away from what is below"),
+    independent(
+      "ENV PATH=/app", "ENV PATH would hide what is below it; say it in the fragment below, or in the template"),
+    independent("ENV A=$HOME", "$HOME may be set below it; declare it here: ARG HOME"),
+    independent("ENV A=1\nLABEL a=$A b=$B", "$B may be set below it; declare it here: ARG B"),
   ]
 
   // MARK: Combinations

@@ -38,7 +38,7 @@ import Testing
     try await withExecutor(store, time: ShortSleeps()) { executor in
       _ = try await AttemptRunner(executor: executor).run(JobID(text: "job"))
     }
-    #expect(store.ends == ["parent-lost 3"])
+    #expect(store.ends == ["parent-lost layer 3"])
   }
 
   // MARK: Evidence
@@ -261,7 +261,9 @@ private final class ScriptedStore: AttemptStore, @unchecked Sendable {
     async throws
   { end(failure.code) }
   func giveBack(_ fence: Fence, reason: String) async throws { end("given back") }
-  func parentLost(_ fence: Fence, generation: Int) async throws { end("parent-lost \(generation)") }
+  func parentLost(_ fence: Fence, _ lost: LostLayer) async throws {
+    end("parent-lost \(lost.key) \(lost.generation)")
+  }
 
   private func end(_ text: String) { lock.withLock { written.append(text) } }
 }

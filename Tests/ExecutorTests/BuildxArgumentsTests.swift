@@ -27,8 +27,10 @@ import Testing
       context: nil, secrets: ["s": "1"], reproducible: true)
     let digest = Digest(of: "x")
     let request = LayerBuildRequest(
-      layer: layer, contextArchive: nil, parent: .layout(directory: URL(fileURLWithPath: "/l"), digest: digest),
-      parentImage: ParentImage(manifest: Manifest(mediaType: "", bytes: Data()), config: Data()),
+      layer: layer, contextArchive: nil,
+      parent: ParentImage(
+        location: .layout(directory: URL(fileURLWithPath: "/l"), digest: digest),
+        manifest: Manifest(mediaType: "", bytes: Data()), config: Data()),
       attemptFolder: URL(fileURLWithPath: "/a"), network: .none, deadlineSeconds: 1, noOutputSeconds: 1,
       secretFiles: ["s": URL(fileURLWithPath: "/run/a,b"), "other": URL(fileURLWithPath: "/o")])
     let command = BuildxArguments.command(

@@ -63,7 +63,9 @@ import Testing
     let host = try await TestHost()
     defer { host.remove() }
     let arm = try TestImage.base("linux/arm64")
-    let claimed = TestImage(layout: arm.layout, platform: try present(Platform("linux/amd64")), image: arm.image)
+    let claimed = TestImage(
+      layout: arm.layout, platform: try present(Platform("linux/amd64")), manifest: arm.image.manifest,
+      config: arm.image.config)
     let failure = await failure { _ = try await host.build("FROM kiln-parent\nRUN true\n", on: claimed) }
     #expect(failure?.failureClass == .input)
     #expect(failure?.code == "platform-mismatch")
@@ -186,7 +188,7 @@ enum Processes {
     // An image that neither the registry nor the engine has.
     let built = try await host.build("FROM kiln-parent\nENV A=\(UUID())\n", on: base)
     let lost = TestImage(
-      layout: base.layout, platform: base.platform, image: ParentImage(manifest: built.manifest, config: built.config))
+      layout: base.layout, platform: base.platform, manifest: built.manifest, config: built.config)
     let pushed = try await TestRegistry.push(base)
     guard case .registry(let reference) = pushed else { throw Missing() }
     let repository = reference.prefix { $0 != "@" }

@@ -79,11 +79,63 @@ import Testing
         head + fragment + "\n", on: chain, context: Self.context, arguments: example.arguments)
       chain = try chain.adding(built, in: host.folder)
     }
-    let whole = head + example.fragments.joined(separator: "\n") + "\n"
-    let built = try await host.build(whole, on: base, context: Self.context, arguments: example.arguments)
-    let single = try base.adding(built, in: host.folder)
+    try await host.expect(chain, isOneBuildOf: example, on: base)
+  }
+
+  // MARK: Independent fragments
+
+  /// The last fragment is independent.
+  static let independent = [
+    Case("ADD and COPY", ["RUN mkdir /x && ln -s x /y", "ADD --link a.txt /x/\nCOPY --link --chown=3:4 d /y/deep/"]),
+    Case(
+      "COPY over what is there", ["RUN mkdir -p -m 700 /x/d && echo old > /x/a.txt", "COPY --link a.txt d /x/"]),
+    Case("COPY heredoc", ["RUN true", "COPY --link --chmod=0640 <<A <<B /dir/\none\nA\ntwo\nB"]),
+    Case(
+      "ARG and ENV",
+      ["ENV A=0 Z=1", "ARG ONE\nENV A=$ONE B=\"two words\"\nENV C=$A\nLABEL one=$ONE\nCOPY --link a.txt /$ONE"],
+      arguments: ["ONE": "first"]),
+    Case("config alone", ["LABEL a=1 b=1\nEXPOSE 80\nVOLUME /v", "LABEL a=2 c=\"x y\"\nEXPOSE 53/udp\nVOLUME /w"]),
+    Case("CMD", [#"CMD echo shell"#, #"CMD ["echo", "b"]"#]),
+    Case("ENTRYPOINT", [#"ENTRYPOINT ["a"]"#, #"ENTRYPOINT ["echo"]\#nCMD ["b"]"#]),
+    Case(
+      "USER, STOPSIGNAL, HEALTHCHECK",
+      ["USER 1\nHEALTHCHECK CMD true\nWORKDIR /w", "USER 5:6\nSTOPSIGNAL SIGINT\nHEALTHCHECK --interval=5s CMD echo"]),
+    Case("HEALTHCHECK NONE", ["HEALTHCHECK CMD true", "HEALTHCHECK NONE\nCOPY --link a.txt /a"]),
+  ]
+
+  @Test(arguments: independent) func graftedEquals(_ example: Case) async throws {
+    let host = try await TestHost()
+    defer { host.remove() }
+    let base = try TestImage.base("linux/amd64")
+    let head = "FROM kiln-parent\nARG SOURCE_DATE_EPOCH\n"
+    let (below, last) = (example.fragments[0], example.fragments[1])
+    let built = try await host.build(head + below + "\n", on: base, context: Self.context)
+    let parent = try base.adding(built, in: host.folder)
+    let own = try await host.build(
+      "FROM scratch\nARG SOURCE_DATE_EPOCH\n\(last)\n", on: base, standing: false, context: Self.context,
+      arguments: example.arguments)
+    let result = ImageGraft.independent(
+      try ImageGraft.Image(own.manifest, config: own.config),
+      on: try ImageGraft.Image(parent.image.manifest, config: parent.image.config))
+    #expect(result.newBlobs.map(\.blob) == own.newBlobs.map(\.blob))
+    let grafted = BuiltLayer(
+      manifest: result.manifest, config: result.config, newBlobs: own.newBlobs, steps: [], engineVersion: "")
+    try await host.expect(try parent.adding(grafted, in: host.folder), isOneBuildOf: example, on: base)
+  }
+}
+
+extension TestHost {
+  /// A single Dockerfile gives the same image.
+  fileprivate func expect(_ chain: TestImage, isOneBuildOf example: RealChainMeansSingle.Case, on base: TestImage)
+    async throws
+  {
+    let whole =
+      "FROM kiln-parent\nARG SOURCE_DATE_EPOCH\n" + example.fragments.joined(separator: "\n") + "\n"
+    let built = try await build(
+      whole, on: base, context: RealChainMeansSingle.context, arguments: example.arguments)
+    let single = try base.adding(built, in: folder)
     #expect(try chain.blobs == single.blobs)
-    #expect(try withoutHistory(chain) == withoutHistory(single))
+    #expect(try Self.withoutHistory(chain) == Self.withoutHistory(single))
     #expect(
       try chain.configuration.object(forKey: "rootfs") as? NSDictionary == single.configuration.object(forKey: "rootfs")
         as? NSDictionary)

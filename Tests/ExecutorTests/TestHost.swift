@@ -33,9 +33,10 @@ struct TestHost {
     return attempt
   }
 
-  /// Builds `dockerfile` on `parent`.
+  /// Builds `dockerfile` on `parent`, or on nothing, for the platform of `parent`.
   func build(
-    _ dockerfile: String, on parent: TestImage, context: [TarArchive.Entry] = [], arguments: [String: String] = [:],
+    _ dockerfile: String, on parent: TestImage, standing: Bool = true, context: [TarArchive.Entry] = [],
+    arguments: [String: String] = [:],
     at location: ImageLocation? = nil, deadlineSeconds: Double = 120, noOutputSeconds: Double = 60,
     secrets: [String: URL] = [:], report: RecordingReport = RecordingReport()
   ) async throws -> BuiltLayer {
@@ -52,7 +53,11 @@ struct TestHost {
       secrets: secrets.mapValues { _ in "1" }, reproducible: true)
     return try await builder.build(
       LayerBuildRequest(
-        layer: layer, contextArchive: archive, parent: location ?? parent.location, parentImage: parent.image,
+        layer: layer, contextArchive: archive,
+        parent: !standing
+          ? nil
+          : ParentImage(
+            location: location ?? parent.location, manifest: parent.image.manifest, config: parent.image.config),
         attemptFolder: attempt, deadlineSeconds: deadlineSeconds, noOutputSeconds: noOutputSeconds,
         secretFiles: secrets), report: report)
   }
@@ -64,7 +69,7 @@ struct TestImage {
   let platform: Platform
   let image: ParentImage
 
-  var location: ImageLocation { .layout(directory: layout, digest: image.manifest.digest) }
+  var location: ImageLocation { image.location }
   var blobs: [BlobReference] { get throws { try parsed.blobs } }
   var parsed: LayerImage { get throws { try LayerImage(manifest: image.manifest, config: image.config) } }
   var configuration: NSDictionary { get throws { try Self.object(image.config) } }
@@ -86,12 +91,13 @@ struct TestImage {
     let config = try Self.object(bytes)["config"] as? [String: Any]
     let configDigest = try present(Digest(config?["digest"] as? String ?? ""))
     self.init(
-      layout: layout, platform: platform,
-      image: ParentImage(manifest: manifest, config: try Self.blob(configDigest, in: layout)))
+      layout: layout, platform: platform, manifest: manifest, config: try Self.blob(configDigest, in: layout))
   }
 
-  init(layout: URL, platform: Platform, image: ParentImage) {
-    (self.layout, self.platform, self.image) = (layout, platform, image)
+  init(layout: URL, platform: Platform, manifest: Manifest, config: Data) {
+    (self.layout, self.platform) = (layout, platform)
+    image = ParentImage(
+      location: .layout(directory: layout, digest: manifest.digest), manifest: manifest, config: config)
   }
 
   /// What `built` made on this image, as a layout folder of its own in which it can be a parent.
@@ -122,8 +128,7 @@ struct TestImage {
       ],
     ]
     try JSONSerialization.data(withJSONObject: index).write(to: target.appendingPathComponent("index.json"))
-    return TestImage(
-      layout: target, platform: platform, image: ParentImage(manifest: built.manifest, config: built.config))
+    return TestImage(layout: target, platform: platform, manifest: built.manifest, config: built.config)
   }
 
   static func object(_ bytes: Data) throws -> NSDictionary {

@@ -95,4 +95,56 @@ struct FarmTests {
     #expect(rebuilt.map(\.title) == ["core@1.0.0 linux/amd64"])
     #expect(rebuilt.first?.cause.contains(last) == true, "\(rebuilt.first?.cause ?? "")")
   }
+
+  // MARK: Independent fragments
+
+  @Test("after a fix at the bottom, independent fragments are grafted, not built")
+  func graftsWhatIsIndependent() async throws {
+    let farm = try await TestFarm(run: "grafts", platforms: ["linux/amd64", "linux/arm64"], independent: true)
+    do {
+      try await fixTheBottom(farm)
+    } catch {
+      await farm.end(failed: true)
+      throw error
+    }
+    await farm.end(failed: false)
+  }
+
+  private func fixTheBottom(_ farm: TestFarm) async throws {
+    _ = try farm.startCoordinator("c1", port: farm.ports[0])
+    _ = try farm.startCoordinator("c2", port: farm.ports[1])
+    try await farm.waitForCoordinators()
+    for (name, pool) in [("amd64-1", "amd64"), ("amd64-2", "amd64"), ("arm64-1", "arm64")] {
+      _ = try farm.startExecutor(name, pool: pool, engine: name == "amd64-1" ? farm.engineA : farm.engineB)
+    }
+    let first: BuildDetail = try await farm.submit()
+    #expect(first.summary.state == .passed)
+    // Two parents on two platforms for one, one parent for the other: each step ran once on a platform.
+    #expect(Self.count(first, "app@1.0.0 (graft)") == 4 && Self.count(first, "app@1.0.0 (independent)") == 2)
+    #expect(Self.count(first, "other@1.0.0 (graft)") == 2)
+    let steps = farm.counter.all.filter { !$0.key.contains("-core-") }
+    #expect(steps.count == 4 && steps.values.allSatisfy { $0 == 1 }, "\(farm.counter.all)")
+    let blobs = try await farm.lastBlobs(first, 2)
+
+    let core = "fragments/core/1.0.0/Dockerfile.fragment"
+    let text = try String(contentsOf: farm.catalog.folder.appendingPathComponent(core), encoding: .utf8)
+    try farm.catalog.write(core, text.replacing("echo core", with: "echo mended"))
+    // Nothing can come from a cache.
+    for engine in [farm.engineA, farm.engineB] {
+      try await OutsideTool("docker", environment: ["DOCKER_HOST": engine]).run([
+        "builder", "prune", "--all", "--force",
+      ])
+    }
+    let second: BuildDetail = try await farm.submit()
+    #expect(second.summary.state == .passed)
+    #expect(second.jobs.filter { $0.kind == .layer }.count == 6, "\(second.jobs.map(\.title))")
+    #expect(Self.count(second, "core@1.0.0") == 2 && Self.count(second, "app@1.0.0 (graft)") == 2)
+    #expect(farm.counter.all.filter { !$0.key.contains("-core-") } == steps)
+    #expect(try await farm.lastBlobs(second, 2) == blobs)
+    try await farm.expectRecordsPull(count: 10)
+  }
+
+  private static func count(_ build: BuildDetail, _ title: String) -> Int {
+    build.jobs.count { $0.title.hasPrefix(title + " ") }
+  }
 }

@@ -7,14 +7,18 @@ struct TestCatalog {
   /// The word that its steps, and so its layers, share with no other catalog's.
   let run: String
 
-  /// Products `one` and `two` share all but their last fragment; `one` has two variants.
-  init(in parent: URL, base source: String, port: UInt16, run: String, platforms: [String]) throws {
+  /// Products `one` and `two` share all but their last fragment; `one` has two variants of that. Where
+  /// the last fragments are independent, their steps run in a builder stage, and `one` has two variants
+  /// of what is below.
+  init(in parent: URL, base source: String, port: UInt16, run: String, platforms: [String], independent: Bool = false)
+    throws
+  {
     folder = parent.appendingPathComponent("catalog-\(run)", isDirectory: true)
     self.run = run
     let count = { (name: String) in "RUN wget -q -O /dev/null http://127.0.0.1:\(port)/\(run)-\(name)-$(uname -m)" }
     try write("catalog.yml", "name: farm\nbases:\n  busybox:\n    source: \(source)\n    tag: latest\n")
     for product in ["one", "two"] {
-      let matrix = product == "one" ? "matrix:\n  app: [1.0.0, 1.1.0]\n" : ""
+      let matrix = product == "one" ? "matrix:\n  \(independent ? "core" : "app"): [1.0.0, 1.1.0]\n" : ""
       let tag = product == "one" ? "{version}-{variant}" : "{version}"
       let targets = platforms.map { "  - platform: \($0)\n" }.joined()
       try write(
@@ -41,9 +45,20 @@ struct TestCatalog {
         "templates/\(product)/1.0.0/Dockerfile.tpl",
         "FROM {base}\n#--MODULE:core--#\n#--ENDMODULE--#\n#--MODULE:\(app)--#\n#--ENDMODULE--#\n")
     }
-    try fragment("core", "1.0.0", "\(count("core")) && sleep 1 && echo core $(uname -m) > /core.txt\n")
+    for version in independent ? ["1.0.0", "1.1.0"] : ["1.0.0"] {
+      try fragment("core", version, "\(count("core")) && sleep 1 && echo core \(version) $(uname -m) > /core.txt\n")
+    }
     for (name, version) in [("app", "1.0.0"), ("app", "1.1.0"), ("other", "1.0.0")] {
-      try fragment(name, version, "\(count("\(name)\(version)")) && sleep 1\nCOPY app.txt /app.txt\n")
+      let step = "\(count("\(name)\(version)")) && sleep 1"
+      if independent {
+        let text = "COPY --link app.txt /app.txt\nCOPY --link --from=\(name)-made /made.txt /made.txt\n"
+        try fragment(name, version, text, more: "independent: true\n")
+        try write(
+          "fragments/\(name)/\(version)/Dockerfile.stages",
+          "FROM busybox AS \(name)-made\n\(step) && echo made > /made.txt\n")
+      } else {
+        try fragment(name, version, "\(step)\nCOPY app.txt /app.txt\n")
+      }
       try write("fragments/\(name)/\(version)/app.txt", "app \(name) \(version) \(run)\n")
     }
   }
@@ -61,10 +76,10 @@ struct TestCatalog {
     return "\(run)-\(words[0])\(version)-\(words[3] == "amd64" ? "x86_64" : "aarch64")"
   }
 
-  private func fragment(_ name: String, _ version: String, _ text: String) throws {
+  private func fragment(_ name: String, _ version: String, _ text: String, more: String = "") throws {
     try write("fragments/\(name)/\(version)/Dockerfile.fragment", text)
     try write(
       "fragments/\(name)/\(version)/fragment.yml",
-      "name: \(name)\nversion: \(version)\ndescription: For the farm test.\n")
+      "name: \(name)\nversion: \(version)\ndescription: For the farm test.\n\(more)")
   }
 }

@@ -28,6 +28,15 @@ extension TestFarm {
     #expect(layers.count == expected)
   }
 
+  /// The last blobs of the images of a build's cells, each pair once.
+  func lastBlobs(_ build: BuildDetail, _ count: Int) async throws -> Set<[String]> {
+    var last: Set<[String]> = []
+    for image in Set(build.cells.compactMap(\.image)) {
+      last.insert(Array(try await layerBlobs("layers@\(image)").suffix(count)))
+    }
+    return last
+  }
+
   /// Every image of every record pulls, and its base's blobs are the base's own.
   func expectRecordsPull(count: Int) async throws {
     let records: [StoredRecord] = try await kiln.json(["records", "--json", "--limit", "500"])

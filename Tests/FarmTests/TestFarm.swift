@@ -25,7 +25,9 @@ final class TestFarm: @unchecked Sendable {
   private var daemons: [Process] = []
 
   /// - Parameter attempts: how many at one job may fail for infrastructure, kills among it.
-  init(run name: String, platforms: [String], attempts: Int = 5) async throws {
+  init(run name: String, platforms: [String], attempts: Int = 5, independent: Bool = false)
+    async throws
+  {
     self.platforms = platforms
     run = "\(name)\(ProcessInfo.processInfo.processIdentifier)"
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("kiln-farm-\(run)", isDirectory: true)
@@ -51,7 +53,8 @@ final class TestFarm: @unchecked Sendable {
     environment["KILN_POOLS"] = folder.appendingPathComponent("pools").path
     kiln = KilnProgram(environment: environment, folder: folder)
     catalog = try TestCatalog(
-      in: folder, base: "\(host)/farm-\(run)/base", port: counter.port, run: run, platforms: platforms)
+      in: folder, base: "\(host)/farm-\(run)/base", port: counter.port, run: run, platforms: platforms,
+      independent: independent)
     for (pool, emulated) in [("amd64", false), ("arm64", true)] {
       try write(
         "pools/\(pool).yml",

@@ -36,8 +36,9 @@ struct ImageGraftTests {
   static func graft(_ child: (manifest: Manifest, config: Data), onto parent: (manifest: Manifest, config: Data)) throws
     -> ImageGraft.Result
   {
-    try ImageGraft.graft(
-      manifest: child.manifest, config: child.config, ontoManifest: parent.manifest, config: parent.config)
+    try ImageGraft.child(
+      ImageGraft.Image(child.manifest, config: child.config),
+      of: ImageGraft.Image(parent.manifest, config: parent.config))
   }
 
   static func blobs(_ result: ImageGraft.Result) throws -> [Digest] {
@@ -119,5 +120,68 @@ struct ImageGraftTests {
       _ = try Self.graft(Self.image(blobs, diffs: diffs, history: history), onto: Self.image(["a", "b"]))
     }
     #expect(found == code)
+  }
+
+  // MARK: Independent
+
+  private func independent(
+    _ own: String, on parent: String, blobs: [String] = ["x"]
+  ) throws -> (config: [String: JSONValue], result: ImageGraft.Result) {
+    let image = Self.image(["a", "b"], extra: #""kept":1,"#, containerConfig: parent)
+    let grafted = Self.image(blobs, containerConfig: own, created: "1980-01-03T00:00:00Z")
+    let result = ImageGraft.independent(
+      try ImageGraft.Image(grafted.manifest, config: grafted.config),
+      on: try ImageGraft.Image(image.manifest, config: image.config))
+    let config = try JSONValue.parse(result.config, what: "config")
+    #expect(config["kept"] == .integer(1), "what nobody knows stays")
+    return (config["config"]?.object ?? [:], result)
+  }
+
+  @Test("what was built on nothing comes to stand on a parent")
+  func onAParent() throws {
+    let result = try independent("{}", on: "{}", blobs: ["x", "y"]).result
+    #expect(try Self.blobs(result) == ["a", "b", "x", "y"].map { Digest(of: $0) })
+    #expect(result.newBlobs.map(\.digest) == ["x", "y"].map { Digest(of: $0) })
+    let config = try JSONValue.parse(result.config, what: "config")
+    #expect(
+      config["rootfs"]?["diff_ids"]?.array
+        == ["a", "b", "x", "y"].map { .string("\(Digest(of: "diff " + $0))") })
+    #expect(config["history"]?.array?.compactMap { $0["created_by"]?.string } == ["a", "b", "x", "y"])
+    #expect(config["created"]?.string == "1980-01-03T00:00:00Z")
+    #expect(try ImageManifest(result.manifest).config.digest == Digest(of: result.config))
+  }
+
+  @Test(
+    "config is merged as a builder does it",
+    arguments: [
+      // Own, parent, what comes of it.
+      (
+        #"{"Env":["PATH=/bin","A=2","C=3"]}"#, #"{"Env":["PATH=/opt","A=1","B=1"]}"#,
+        #"{"Env":["PATH=/opt","A=2","B=1","C=3"]}"#
+      ),
+      (#"{"Env":["PATH=/bin"]}"#, "{}", "{}"),
+      (#"{"Labels":{"a":"2","b":""}}"#, #"{"Labels":{"a":"1","c":"3"}}"#, #"{"Labels":{"a":"2","b":"","c":"3"}}"#),
+      (
+        #"{"ExposedPorts":{"80/tcp":{}},"Volumes":{"/v":{}}}"#, #"{"ExposedPorts":{"53/udp":{}}}"#,
+        #"{"ExposedPorts":{"53/udp":{},"80/tcp":{}},"Volumes":{"/v":{}}}"#
+      ),
+      (#"{"Entrypoint":["/e"]}"#, #"{"Cmd":["c"],"Entrypoint":["d"]}"#, #"{"Entrypoint":["/e"]}"#),
+      (#"{"Entrypoint":["/e"],"Cmd":["n"]}"#, #"{"Cmd":["c"]}"#, #"{"Cmd":["n"],"Entrypoint":["/e"]}"#),
+      (
+        #"{"Cmd":["n"],"ArgsEscaped":true}"#, #"{"Cmd":["c"],"Entrypoint":["d"]}"#,
+        #"{"ArgsEscaped":true,"Cmd":["n"],"Entrypoint":["d"]}"#
+      ),
+      (
+        #"{"User":"5","StopSignal":"SIGINT","WorkingDir":"/"}"#, #"{"User":"1","WorkingDir":"/w"}"#,
+        #"{"StopSignal":"SIGINT","User":"5","WorkingDir":"/w"}"#
+      ),
+      (
+        #"{"Healthcheck":{"Test":["NONE"]}}"#, #"{"Healthcheck":{"Test":["CMD","x"]},"OnBuild":["RUN x"]}"#,
+        #"{"Healthcheck":{"Test":["NONE"]},"OnBuild":["RUN x"]}"#
+      ),
+    ]) func merged(own: String, parent: String, expected: String) throws
+  {
+    let config = try independent(own, on: parent).config
+    #expect(String(decoding: JSONValue.object(config).canonicalBytes, as: UTF8.self) == expected)
   }
 }

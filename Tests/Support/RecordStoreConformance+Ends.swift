@@ -45,7 +45,7 @@ extension RecordStoreConformance {
           { try await store.completeCell(record, fence: fence) },
           { try await store.fail(StoreFixture.failure, decision: .dead, record: record, fence: fence) },
           { try await store.giveBack(fence, reason: "stale") },
-          { try await store.parentLost(fence, generation: 1) },
+          { try await store.parentLost(fence, claim.lostParent) },
           { try await store.append(EvidenceChunk(stream: .log, sequence: 0, bytes: [1]), fence: fence) },
         ]
         for call in calls { await #expect(throws: StaleFence.self) { try await call() } }

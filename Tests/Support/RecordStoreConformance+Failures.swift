@@ -122,7 +122,7 @@ extension RecordStoreConformance {
       try await store.fail(StoreFixture.failure, decision: .dead, record: nil, fence: again.fence)
       let finishing = try await fixture.cell(cell, in: "b1")
       #expect(finishing.state == .finishing, "its job may still end well")
-      try await store.parentLost(finish.fence, generation: 1)
+      try await store.parentLost(finish.fence, finish.lostParent)
       let blocked = try await fixture.cell(cell, in: "b1")
       #expect(blocked.state == .blocked)
       #expect(blocked.reason?.contains(again.fence.job.text) == true)
@@ -211,7 +211,7 @@ extension RecordStoreConformance {
       try await fixture.submit("b1", [["a", "b"]])
       let old = try await fixture.run(try await fixture.onlyReady())
       let child = try await fixture.claim(try await fixture.onlyReady())
-      for _ in 0..<2 { try await store.parentLost(child.fence, generation: 1) }
+      for _ in 0..<2 { try await store.parentLost(child.fence, child.lostParent) }
       let parent = try await fixture.layer(a, in: "b1")
       #expect(parent.state == .building)
       #expect(parent.generation == 2)
@@ -253,9 +253,9 @@ extension RecordStoreConformance {
       try #require(jobs.count == 2)
       var children: [Claim] = []
       for job in jobs { children.append(try await fixture.claim(job)) }
-      let fences = children.map(\.fence)
+      let both = children
       try await withThrowingTaskGroup(of: Void.self) { group in
-        for fence in fences { group.addTask { try await fixture.store.parentLost(fence, generation: 1) } }
+        for child in both { group.addTask { try await fixture.store.parentLost(child.fence, child.lostParent) } }
         try await group.waitForAll()
       }
       let parent = try await fixture.layer(a, in: "b1")
@@ -275,10 +275,10 @@ extension RecordStoreConformance {
       let early = try await fixture.claim(children[0])
       let late = try await fixture.claim(children[1])
       #expect(early.parentGeneration == 1)
-      try await store.parentLost(early.fence, generation: 1)
+      try await store.parentLost(early.fence, early.lostParent)
       // The same digest again: layers are reproducible.
       try await fixture.run(try await fixture.onlyReady())
-      try await store.parentLost(late.fence, generation: 1)
+      try await store.parentLost(late.fence, late.lostParent)
       let parent = try await fixture.layer(a, in: "b1")
       #expect(parent.state == .available)
       #expect(parent.generation == 2)
@@ -296,7 +296,7 @@ extension RecordStoreConformance {
       try await fixture.submit("b1", [["a"]])
       try await fixture.run(try await fixture.onlyReady())
       let first = try await fixture.claim(try await fixture.onlyReady())
-      try await fixture.store.parentLost(first.fence, generation: 1)
+      try await fixture.store.parentLost(first.fence, first.lostParent)
       let waiting = try await fixture.cell(cell, in: "b1")
       #expect(waiting.state == .waiting)
       try await fixture.run(try await fixture.onlyReady())

@@ -17,11 +17,12 @@ struct StoreFixture: Sendable {
   // MARK: Plans
 
   /// Paths are the layers' names from the base upwards: `["a", "b"]`. Where two paths begin alike, they
-  /// share layers.
+  /// share layers. A name that ends in `!` is an independent fragment's: `own("c!")` is grafted there.
   static func layer(_ path: String...) -> LayerKey { layerKey(path[...]) }
   static func cell(_ path: String...) -> CellKey { cellKey(path) }
+  static func own(_ name: String) -> LayerKey { LayerKey(text: Digest(of: "own \(name)").hex) }
 
-  private static func layerKey(_ path: ArraySlice<String>) -> LayerKey {
+  static func layerKey(_ path: ArraySlice<String>) -> LayerKey {
     LayerKey(text: Digest(of: "layer " + path.joined(separator: "/")).hex)
   }
 
@@ -39,11 +40,17 @@ struct StoreFixture: Sendable {
     for path in paths {
       for (index, name) in path.enumerated() {
         let key = layerKey(path[...index])
-        let planned = PlannedLayer(
+        var planned = PlannedLayer(
           key: key, parent: index == 0 ? .base(base) : .layer(layerKey(path[..<index])),
           fragment: FragmentVersion(name: name, version: "1.0.0"), title: "\(name)@1.0.0", platform: platform,
           dockerfile: "FROM kiln-parent\nRUN \(name)\n", arguments: ["NAME": name], context: nil, secrets: [:],
           reproducible: true)
+        if name.hasSuffix("!") {
+          var own = planned
+          (own.key, own.parent) = (Self.own(name), .scratch)
+          layers[own.key] = (-1, own)
+          planned.graft = PlannedLayer.Graft(layer: own.key, arguments: [])
+        }
         layers[key] = (index, planned)
       }
     }
@@ -223,5 +230,18 @@ struct StoreFixture: Sendable {
   ) async throws -> JobID {
     let status = try await layer(key, in: id, sourceLocation: sourceLocation)
     return try #require(status.job, sourceLocation: sourceLocation)
+  }
+}
+
+extension Claim {
+  /// What the job stands on, as if its image were gone.
+  var lostParent: LostLayer {
+    LostLayer(key: spec.standsOn ?? LayerKey(text: "none"), generation: parentGeneration ?? 0)
+  }
+
+  /// What it is to graft.
+  var lostGraft: LostLayer {
+    guard case .layer(let layer) = spec, let graft = layer.graft else { return lostParent }
+    return LostLayer(key: graft.layer, generation: graftGeneration ?? 0)
   }
 }

@@ -45,6 +45,7 @@ struct ShellCommand: AsyncParsableCommand {
       loaded, layer, of: work, product: product, for: build)
     defer { shell.removeFolder() }
     switch layer.parent {
+    case .scratch: throw Failure(.input, code: "no-parent", "\(layer.title) stands on nothing")
     case .base(let base):
       let (images, repository) = try await Sources(catalogFolder: loaded.folder).open(base.source)
       try await shell.load(base.digest, from: images, repository)

@@ -206,6 +206,8 @@ package struct Fragment: Sendable, Hashable {
   /// How long a result is good; nil where it does not depend on the outside.
   package var refreshSeconds: Int?
   package var reproducible: Bool
+  /// It adds files and config, whatever is below it: built once for all parents.
+  package var independent: Bool
   package var contextRoot: ContextRoot
   /// Files and folders that are sent besides what the text names.
   package var extraFiles: [Located<String>]

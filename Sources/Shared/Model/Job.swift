@@ -24,6 +24,14 @@ package enum JobSpec: Sendable, Hashable, Codable {
     }
   }
 
+  /// The layer on which its work stands; nil: a base, or nothing.
+  package var standsOn: LayerKey? {
+    switch self {
+    case .layer(let layer): layer.parentKey
+    case .finish(let cell): cell.path.last
+    }
+  }
+
   /// For people.
   package var title: String {
     switch self {
@@ -53,6 +61,18 @@ package struct JobMessage: Sendable, Hashable, Codable {
   package var identifier: String { "\(job):\(dispatch)" }
 }
 
+/// A layer's image that is in the registry no more.
+package struct LostLayer: Sendable, Hashable {
+  package var key: LayerKey
+  /// Which image it was: what was built again since is not lost.
+  package var generation: Int
+
+  package init(key: LayerKey, generation: Int) {
+    self.key = key
+    self.generation = generation
+  }
+}
+
 /// Which attempt writes. Every write of an executor carries it; a stale one is refused.
 package struct Fence: Sendable, Hashable, Codable {
   package var job: JobID
@@ -78,21 +98,25 @@ package struct Claim: Sendable, Hashable {
   package var parentImage: Digest?
   /// Of the layer that `parentImage` is of.
   package var parentGeneration: Int?
+  /// The image whose blobs are to be put on the parent's, and its layer's generation.
+  package var graftImage: Digest?
+  package var graftGeneration: Int?
   package var leaseSeconds: Double
   /// Failed attempts that counted so far, this one not included.
   package var failures: Int
   package var generation: Int
 
   package init(
-    fence: Fence, spec: JobSpec, scope: Scope, parentImage: Digest?, parentGeneration: Int?, leaseSeconds: Double,
-    failures: Int,
-    generation: Int
+    fence: Fence, spec: JobSpec, scope: Scope, parentImage: Digest?, parentGeneration: Int?,
+    graftImage: Digest? = nil, graftGeneration: Int? = nil, leaseSeconds: Double, failures: Int, generation: Int
   ) {
     self.fence = fence
     self.spec = spec
     self.scope = scope
     self.parentImage = parentImage
     self.parentGeneration = parentGeneration
+    self.graftImage = graftImage
+    self.graftGeneration = graftGeneration
     self.leaseSeconds = leaseSeconds
     self.failures = failures
     self.generation = generation

@@ -23,6 +23,13 @@ package struct Plan: Sendable, Hashable, Codable {
   }
 }
 
+extension Plan {
+  /// What is wanted for its own sake where there are no cells: all but what is there to be grafted.
+  package var wantedLayers: Set<LayerKey> {
+    Set(layers.map(\.key)).subtracting(layers.compactMap(\.graft?.layer))
+  }
+}
+
 /// One variant of one product over all its targets: what an image index and its tags stand for.
 package struct PlannedImage: Sendable, Hashable, Codable {
   package var product: String
@@ -150,7 +157,8 @@ package struct PlannedLayer: Sendable, Hashable, Codable {
   /// For people: `core@0.2.0`, `template@1.0.0 (head)`.
   package var title: String
   package var platform: Platform
-  /// The whole Dockerfile of this layer; its last FROM is `kiln-parent` (`Recipe.parentContextName`).
+  /// The whole Dockerfile of this layer; its last FROM is `kiln-parent` (`Recipe.parentContextName`),
+  /// or `scratch` where that is the parent.
   package var dockerfile: String
   /// Build arguments that this text declares, with their values.
   package var arguments: [String: String]
@@ -161,15 +169,32 @@ package struct PlannedLayer: Sendable, Hashable, Codable {
   package var secrets: [String: String]
   /// False where the fragment says so; then a different digest is no finding.
   package var reproducible: Bool
+  /// Of an independent fragment: nothing is built here, the blobs of that layer are put on the parent.
+  package var graft: Graft?
 
   package enum Parent: Sendable, Hashable, Codable {
     case base(BaseImage)
     case layer(LayerKey)
+    /// An independent fragment by itself: for no cell, but grafted onto each parent.
+    case scratch
+  }
+
+  package struct Graft: Sendable, Hashable, Codable {
+    /// Its parent is `scratch`.
+    package var layer: LayerKey
+    /// Arguments of the text, sorted: a parent that sets one of them by ENV would mean something else.
+    package var arguments: [String]
+
+    package init(layer: LayerKey, arguments: [String]) {
+      self.layer = layer
+      self.arguments = arguments
+    }
   }
 
   package init(
     key: LayerKey, parent: Parent, fragment: FragmentVersion?, title: String, platform: Platform, dockerfile: String,
-    arguments: [String: String], context: BlobReference?, secrets: [String: String], reproducible: Bool
+    arguments: [String: String], context: BlobReference?, secrets: [String: String], reproducible: Bool,
+    graft: Graft? = nil
   ) {
     self.key = key
     self.parent = parent
@@ -181,7 +206,11 @@ package struct PlannedLayer: Sendable, Hashable, Codable {
     self.context = context
     self.secrets = secrets
     self.reproducible = reproducible
+    self.graft = graft
   }
+
+  /// The layers whose images its own is made of.
+  package var below: [LayerKey] { [parentKey, graft?.layer].compactMap(\.self) }
 
   package var parentKey: LayerKey? {
     if case .layer(let key) = parent { key } else { nil }

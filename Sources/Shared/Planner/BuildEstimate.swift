@@ -36,7 +36,8 @@ package struct BuildEstimate: Sendable, Hashable {
     var below: [LayerKey: LayerKey] = [:]
     var last: LayerKey?
     for (layer, estimate) in zip(layers, estimates) {
-      let start = layer.parentKey.flatMap { key in done[key].map { (key, $0) } }
+      let start = layer.below.compactMap { key in done[key].map { (key, $0) } }
+        .max { ($0.1.seconds, $0.1.steps) < ($1.1.seconds, $1.1.steps) }
       let end = ((start?.1.seconds ?? 0) + (estimate.seconds ?? 0), (start?.1.steps ?? 0) + 1)
       below[layer.key] = start?.0
       done[layer.key] = end

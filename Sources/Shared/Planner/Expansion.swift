@@ -233,21 +233,35 @@ struct Expansion {
       }
       epoch = locked
     }
-    let secrets = section.fragment?.secrets ?? [:]
-    let key = LayerKey(
-      LayerKey.Inputs(
-        dockerfile: keyed(section.dockerfile, platform), context: section.context?.reference.digest,
-        arguments: section.arguments,
-        platform: platform, parent: parent, secrets: secrets, epoch: epoch))
     if let context = section.context { contexts[context.reference.digest] = context.bytes }
-    let layer = PlannedLayer(
-      key: key, parent: parent, fragment: section.fragment?.id, title: section.title, platform: platform,
-      dockerfile: section.dockerfile, arguments: section.arguments, context: section.context?.reference,
-      secrets: secrets, reproducible: section.fragment?.reproducible ?? true)
-    let below = layer.parentKey.flatMap { depths[$0] } ?? 0
-    depths[key] = below + 1
-    layers[key] = layers[key].map { Self.joined($0, layer) } ?? layer
+    func planned(_ parent: PlannedLayer.Parent, _ dockerfile: String) -> PlannedLayer {
+      let secrets = section.fragment?.secrets ?? [:]
+      let inputs = LayerKey.Inputs(
+        dockerfile: keyed(dockerfile, platform), context: section.context?.reference.digest,
+        arguments: section.arguments, platform: platform, parent: parent, secrets: secrets, epoch: epoch)
+      return PlannedLayer(
+        key: LayerKey(inputs), parent: parent, fragment: section.fragment?.id, title: section.title,
+        platform: platform, dockerfile: dockerfile, arguments: section.arguments,
+        context: section.context?.reference, secrets: secrets, reproducible: section.fragment?.reproducible ?? true)
+    }
+    var layer = planned(parent, section.dockerfile)
+    if let fragment = section.fragment, fragment.independent {
+      var own = planned(.scratch, section.dockerfile(from: "scratch"))
+      own.title += " (independent)"
+      add(own)
+      layer.key = LayerKey(graft: own.key, on: parent)
+      layer.title += " (graft)"
+      layer.graft = PlannedLayer.Graft(
+        layer: own.key, arguments: Set(fragment.text.arguments.map(\.name)).sorted())
+    }
+    add(layer)
     return layer
+  }
+
+  private mutating func add(_ layer: PlannedLayer) {
+    let below = [layer.parentKey, layer.graft?.layer].compactMap { $0.flatMap { depths[$0] } }
+    depths[layer.key] = (below.max() ?? 0) + 1
+    layers[layer.key] = layers[layer.key].map { Self.joined($0, layer) } ?? layer
   }
 
   /// As if there were no mirrors: a site that fetches an image elsewhere has the same layers.

@@ -77,9 +77,23 @@ extension LayerKey {
     case .layer(let key):
       encoder.add("layer")
       encoder.add(key.text)
+    case .scratch: encoder.add("scratch")
     }
     encoder.add(inputs.secrets)
     encoder.add(inputs.epoch)
+    self.init(text: encoder.hex())
+  }
+
+  /// Of what an independent layer and a parent come to.
+  init(graft layer: LayerKey, on parent: PlannedLayer.Parent, recipe: Int = Recipe.version) {
+    var encoder = KeyEncoder(domain: "kiln graft")
+    encoder.add(recipe)
+    encoder.add(layer.text)
+    switch parent {
+    case .base(let base): encoder.add(base.digest.description)
+    case .layer(let key): encoder.add(key.text)
+    case .scratch: encoder.add("scratch")
+    }
     self.init(text: encoder.hex())
   }
 }

@@ -146,6 +146,8 @@ private struct InputComparison {
       if key != other { causes.append(.parent(titles[key] ?? key.short)) }
     case (.layer(let key), .base): causes.append(.parent(titles[key] ?? key.short))
     case (.base(let base), .layer): causes.append(.parent(base.name))
+    // Independent before or since: its title says so.
+    case (.scratch, _), (_, .scratch): break
     }
     return causes.isEmpty ? [.other] : causes
   }

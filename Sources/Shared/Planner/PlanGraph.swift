@@ -13,15 +13,13 @@ extension Plan {
     }
     func edge(_ from: String, _ to: String) { text += "  \"\(Self.quoted(from))\" -> \"\(Self.quoted(to))\"\n" }
     for layer in layers {
-      let parent: String
-      switch layer.parent {
-      case .base(let base):
-        parent = base.digest.description
-        if bases.insert(base).inserted { node(parent, [base.name, base.digest.short], "cylinder") }
-      case .layer(let key): parent = key.text
+      var below = layer.below.map(\.text)
+      if case .base(let base) = layer.parent {
+        below.insert(base.digest.description, at: 0)
+        if bases.insert(base).inserted { node(below[0], [base.name, base.digest.short], "cylinder") }
       }
       node(layer.key.text, [layer.title, layer.platform.description, note(layer.key.text)], nil)
-      edge(parent, layer.key.text)
+      for key in below { edge(key, layer.key.text) }
     }
     for cell in cells {
       let name = cell.product + (cell.variant.isEmpty ? "" : " [\(cell.variant)]")

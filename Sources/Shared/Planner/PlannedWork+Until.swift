@@ -46,7 +46,8 @@ extension PlannedWork {
 
   private func keeping(_ keys: Set<LayerKey>) -> PlannedWork {
     var part = self
-    part.plan.layers = plan.layers.filter { keys.contains($0.key) }
+    let grafted = Set(plan.layers.filter { keys.contains($0.key) }.compactMap(\.graft?.layer))
+    part.plan.layers = plan.layers.filter { keys.contains($0.key) || grafted.contains($0.key) }
     part.plan.cells = []
     part.plan.images = plan.images.map { image in
       var image = image

@@ -33,10 +33,10 @@ package protocol AttemptStore: Sendable {
   /// The job is ready again and the attempt does not count.
   func giveBack(_ fence: Fence, reason: String) async throws
 
-  /// The image the job stands on, of its layer's `generation`, is gone: the layer gets a new generation
-  /// and the job waits for it; the attempt does not count. Where the layer was built again meanwhile,
-  /// the job is ready at once.
-  func parentLost(_ fence: Fence, generation: Int) async throws
+  /// The image that the job stands on, or that it grafts, is gone: that layer gets a new generation and
+  /// the job waits for it; the attempt does not count. Where the layer was built again meanwhile, the
+  /// job is ready at once.
+  func parentLost(_ fence: Fence, _ lost: LostLayer) async throws
 }
 
 package enum ClaimOutcome: Sendable, Hashable {

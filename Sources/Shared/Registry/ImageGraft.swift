@@ -1,8 +1,8 @@
 package import Foundation
 import Model
 
-/// A child image keeps its parent's blobs exactly. Where a builder rewrote them, the child's own new
-/// blobs are grafted onto the parent's image manifest and config. Pure.
+/// A child image keeps its parent's blobs exactly: where a builder rewrote them, and where a layer was
+/// built on nothing, its own new blobs are grafted onto the parent's image manifest and config. Pure.
 package enum ImageGraft {
   package struct Result: Sendable {
     package var manifest: Manifest
@@ -11,39 +11,102 @@ package enum ImageGraft {
     package var newBlobs: [Descriptor]
   }
 
-  /// `manifest` and `config` are the child's as the builder made them; the result is always OCI's
-  /// media types and canonical JSON, so that a child has one digest however its parent was handed to
-  /// the builder. Everything else of the child's config stays.
+  /// An image's manifest and config, as far as grafting looks into them.
+  package struct Image: Sendable {
+    fileprivate var blobs: [Descriptor] = []
+    fileprivate var config: JSONValue = .object([:])
+    fileprivate var diffIDs: [JSONValue] = []
+    fileprivate var history: [JSONValue] { config["history"]?.array ?? [] }
+
+    package init(_ manifest: Manifest, config bytes: Data) throws {
+      let image = try ImageManifest(manifest)
+      blobs = image.blobs
+      config = try JSONValue.parse(bytes, what: "config \(image.config.digest)")
+      diffIDs = config["rootfs"]?["diff_ids"]?.array ?? []
+      guard diffIDs.count == blobs.count else {
+        throw Failure(
+          .input, code: "bad-image",
+          "\(manifest.digest) has \(blobs.count) blobs, but its config \(diffIDs.count) diff IDs")
+      }
+    }
+
+    private init() {}
+    package static let nothing = Image()
+  }
+
+  /// What the builder made of a parent, with the parent's own blobs. The result is always OCI's media
+  /// types and canonical JSON, so that a child has one digest however its parent was handed to the
+  /// builder. Everything else of the child's config stays.
   ///
   /// Throws where the parent's blobs, or the commands of its history, are not the child's beginning:
   /// then it was not built on it.
-  package static func graft(
-    manifest: Manifest, config: Data, ontoManifest parent: Manifest, config parentConfig: Data
-  ) throws -> Result {
-    let child = try ImageManifest(manifest)
-    let base = try ImageManifest(parent)
-    var childConfig = try JSONValue.parse(config, what: "config \(child.config.digest)")
-    let baseConfig = try JSONValue.parse(parentConfig, what: "config \(base.config.digest)")
-    let childDiffs = try diffIDs(childConfig, of: child, manifest)
-    let baseDiffs = try diffIDs(baseConfig, of: base, parent)
+  package static func child(_ child: Image, of base: Image) throws -> Result {
     guard child.blobs.count >= base.blobs.count else {
       throw notAChild("it has \(child.blobs.count) blobs, its parent \(base.blobs.count)")
     }
-    let new = child.blobs.dropFirst(base.blobs.count).map(withoutAnnotations)
-    childConfig["rootfs"] = .object([
-      "type": .string("layers"), "diff_ids": .array(baseDiffs + childDiffs.dropFirst(baseDiffs.count)),
-    ])
-    let childHistory = childConfig["history"]?.array ?? []
-    let baseHistory = baseConfig["history"]?.array ?? []
-    guard childHistory.map(command).starts(with: baseHistory.map(command)) else {
+    guard child.history.map(command).starts(with: base.history.map(command)) else {
       throw notAChild("its history does not begin with its parent's")
     }
-    childConfig["history"] = .array(baseHistory + childHistory.dropFirst(baseHistory.count))
-    keepUnknown(of: baseConfig, in: &childConfig)
-    let bytes = childConfig.canonicalBytes
+    var config = child.config
+    keepUnknown(of: base.config, in: &config)
+    return assemble(
+      base, child.blobs.dropFirst(base.blobs.count), child.diffIDs.dropFirst(base.blobs.count),
+      child.history.dropFirst(base.history.count), config: config)
+  }
+
+  /// What was built on nothing, on a parent: its blobs on top of the parent's, and its config over the
+  /// parent's as a builder would have changed it there.
+  package static func independent(_ own: Image, on parent: Image) -> Result {
+    var config = parent.config
+    config["created"] = own.config["created"] ?? config["created"]
+    var settings = parent.config["config"]?.object ?? [:]
+    let added = own.config["config"]?.object ?? [:]
+    settings["Env"] = environment(added["Env"]?.array ?? [], over: settings["Env"])
+    for name in ["ExposedPorts", "Labels", "Volumes"] {
+      guard let new = added[name]?.object, !new.isEmpty else { continue }
+      settings[name] = .object((settings[name]?.object ?? [:]).merging(new) { $1 })
+    }
+    // An entrypoint clears the command of the image below.
+    if added["Entrypoint"] != nil, added["Cmd"] == nil { settings["Cmd"] = nil }
+    for name in ["ArgsEscaped", "Cmd", "Entrypoint", "Healthcheck", "StopSignal", "User"] {
+      if let new = added[name], new != .null, new != .string("") { settings[name] = new }
+    }
+    config["config"] = .object(settings)
+    return assemble(parent, own.blobs[...], own.diffIDs[...], own.history[...], config: config)
+  }
+
+  /// The names that an image sets for what runs in it.
+  package static func environmentNames(_ image: Image) -> Set<String> {
+    Set((image.config["config"]?["Env"]?.array ?? []).compactMap(\.string).map(name))
+  }
+
+  /// A variable that is there keeps its place. PATH is the builder's own: no independent fragment sets it.
+  private static func environment(_ new: [JSONValue], over old: JSONValue?) -> JSONValue? {
+    var all = (old?.array ?? []).compactMap(\.string)
+    for variable in new.compactMap(\.string) where name(variable) != "PATH" {
+      if let place = all.firstIndex(where: { name($0) == name(variable) }) {
+        all[place] = variable
+      } else {
+        all.append(variable)
+      }
+    }
+    return all.isEmpty ? old : .array(all.map(JSONValue.string))
+  }
+
+  private static func name(_ variable: String) -> String { String(variable.prefix { $0 != "=" }) }
+
+  private static func assemble(
+    _ base: Image, _ blobs: ArraySlice<Descriptor>, _ diffIDs: ArraySlice<JSONValue>, _ history: ArraySlice<JSONValue>,
+    config: JSONValue
+  ) -> Result {
+    var config = config
+    config["rootfs"] = .object(["type": .string("layers"), "diff_ids": .array(base.diffIDs + diffIDs)])
+    config["history"] = .array(base.history + history)
+    let bytes = config.canonicalBytes
     let configDescriptor = Descriptor(
       mediaType: MediaType.imageConfig,
       blob: BlobReference(digest: Digest(of: bytes), sizeBytes: Int64(bytes.count)))
+    let new = blobs.map(withoutAnnotations)
     let document = JSONValue.object([
       "schemaVersion": .integer(2), "mediaType": .string(MediaType.imageManifest), "config": configDescriptor.json,
       "layers": .array((base.blobs + new).map(oci)),
@@ -51,17 +114,6 @@ package enum ImageGraft {
     return Result(
       manifest: Manifest(mediaType: MediaType.imageManifest, bytes: document.canonicalBytes), config: bytes,
       newBlobs: new)
-  }
-
-  private static func diffIDs(_ config: JSONValue, of image: ImageManifest, _ manifest: Manifest) throws -> [JSONValue]
-  {
-    let ids = config["rootfs"]?["diff_ids"]?.array ?? []
-    guard ids.count == image.blobs.count else {
-      throw Failure(
-        .input, code: "bad-image",
-        "\(manifest.digest) has \(image.blobs.count) blobs, but its config \(ids.count) diff IDs")
-    }
-    return ids
   }
 
   /// What of an entry of the history stays when timestamps are pinned.

@@ -37,7 +37,8 @@ package struct ImageManifest: Sendable {
       throw Failure(.input, code: "not-an-image", "\(manifest.digest) is an index, not one platform's image")
     }
     json = try JSONValue.parse(manifest.bytes, what: "manifest \(manifest.digest)")
-    guard let config = json["config"], let layers = json["layers"]?.array else {
+    // A builder writes null where it has nothing to list.
+    guard let config = json["config"], let layers = json["layers"] == .null ? [] : json["layers"]?.array else {
       throw Failure(.input, code: "not-an-image", "\(manifest.digest) has no config or no layers")
     }
     self.config = try Descriptor(config)

@@ -1,6 +1,6 @@
 extension DockerfileText {
   /// The arguments that this text declares, in order.
-  var arguments: [Argument] { instructions.filter { $0.keyword == "ARG" }.flatMap(\.declaredArguments) }
+  package var arguments: [Argument] { instructions.filter { $0.keyword == "ARG" }.flatMap(\.declaredArguments) }
 
   /// The names that this text sets by ENV.
   var environment: Set<String> { Set(instructions.filter { $0.keyword == "ENV" }.flatMap(\.environmentNames)) }

@@ -17,6 +17,7 @@ struct FragmentCheck {
       TextCheck(text: stages, owner: owner, found: found, inStages: true).run()
       checkStages(stages)
     }
+    if fragment.independent { IndependenceCheck(text: fragment.text, found: found).run() }
     checkDefaults()
     for file in fragment.extraFiles {
       do {

@@ -25,6 +25,7 @@ extension CatalogLoader {
     let deprecation = fields.mapping("deprecated").map(deprecation)
     let refresh = refresh(fields)
     let reproducible = fields.bool("reproducible", default: true)
+    let independent = fields.bool("independent", default: false)
     let (root, extra) = context(fields, isOwn: folder.id.name == folder.ownName)
     let tests = tests(fields)
     fields.finish()
@@ -38,7 +39,7 @@ extension CatalogLoader {
       id: folder.id, ownName: folder.ownName, folder: folder.path, description: description?.value ?? "", order: order,
       deprecation: deprecation, file: path, arguments: arguments, secrets: secrets,
       requires: requires, conflicts: conflicts, refreshSeconds: refresh, reproducible: reproducible,
-      contextRoot: root, extraFiles: extra, tests: tests,
+      independent: independent, contextRoot: root, extraFiles: extra, tests: tests,
       text: DockerfileParser.parse(text, file: "\(folder.path)/\(Self.fragmentFile)", into: found),
       stages: stages.map { DockerfileParser.parse($0, file: stagesPath, into: found) })
     FragmentCheck(fragment: fragment, tree: tree, bases: bases, basesUnread: unread.bases, found: found).run()

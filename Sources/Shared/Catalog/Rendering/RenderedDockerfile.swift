@@ -19,8 +19,15 @@ package struct RenderedDockerfile: Sendable, Hashable {
     /// Exactly the files that text and stages name; nil where they name none.
     package var context: ContextArchive?
 
+    /// Directives and global arguments.
+    fileprivate var opening: String
+
     /// The layer's own Dockerfile.
-    package var dockerfile: String
+    package var dockerfile: String { dockerfile(from: Recipe.parentContextName) }
+
+    package func dockerfile(from image: String) -> String {
+      opening + stages + "FROM \(image)\nARG \(ArgumentRule.epoch)\n" + text
+    }
   }
 
   /// Directives, global arguments, builder stages and FROM.
@@ -119,7 +126,7 @@ extension Catalog {
       return RenderedDockerfile.Section(
         title: part.title, fragment: part.fragment, text: text, stages: stages, isEmpty: part.text.isEmpty,
         arguments: globals.merging(values) { $1 }, context: try context(of: part, rewriting, &cache),
-        dockerfile: opening + stages + "FROM \(Recipe.parentContextName)\nARG \(ArgumentRule.epoch)\n" + text)
+        opening: opening)
     } catch {
       throw error.errors
     }

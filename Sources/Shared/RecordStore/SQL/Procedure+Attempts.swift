@@ -83,6 +83,7 @@ extension Procedure {
     result: [
       ("state", .text), ("holder", .text), ("holder_nonce", .text), ("attempt", .bigint), ("generation", .bigint),
       ("failures", .bigint), ("scope", .text), ("spec", .text), ("parent_image", .text), ("parent_generation", .bigint),
+      ("graft_image", .text), ("graft_generation", .bigint),
     ],
     statements: [
       """
@@ -101,7 +102,9 @@ extension Procedure {
       SELECT j.state AS state, j.executor AS holder, j.nonce AS holder_nonce, j.attempt AS attempt,
         j.generation AS generation, j.failures AS failures, j.scope AS scope, s.spec AS spec,
         (SELECT l.image FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on) AS parent_image,
-        (SELECT l.generation FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on) AS parent_generation
+        (SELECT l.generation FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on) AS parent_generation,
+        (SELECT g.image FROM layers g WHERE g.scope = j.scope AND g.key = j.grafts) AS graft_image,
+        (SELECT g.generation FROM layers g WHERE g.scope = j.scope AND g.key = j.grafts) AS graft_generation
       FROM jobs j JOIN job_specs s ON s.job_id = j.id WHERE j.id = $1
       """,
     ])
@@ -132,7 +135,13 @@ extension Procedure {
   package static let completeLayer = Procedure(
     name: "complete_layer", arguments: fenced + [.text, .text], result: granted,
     statements: [
-      lockLayer,
+      // Also what those who wait on it will graft: neither may end unseen by the other.
+      """
+      SELECT l.key FROM layers l WHERE (l.scope, l.key) IN (
+        SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1
+        UNION SELECT w.scope, w.grafts FROM jobs j JOIN jobs w ON w.scope = j.scope AND w.waits_on = j.layer_key
+          WHERE j.id = $1 AND w.state = 'waiting' AND w.grafts IS NOT NULL) ORDER BY l.key {{for update}}
+      """,
       """
       UPDATE jobs SET state = \(state(.running, .commit)), lease_until = NULL, finished_at = kiln_now()
       WHERE \(holds) AND kind = 'layer'
@@ -143,6 +152,13 @@ extension Procedure {
         first_image = coalesce(first_image, $4),
         reproducible = CASE WHEN coalesce(first_image, $4) = $4 THEN reproducible ELSE 0 END
       WHERE job_id = $1 AND state = 'building' AND \(wasEnded("succeeded"))
+      """,
+      """
+      UPDATE jobs SET waits_on = grafts
+      WHERE id IN (SELECT w.id FROM jobs w WHERE w.state = 'waiting' AND w.waits_on <> w.grafts
+        AND (w.scope, w.waits_on) IN (SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1)
+        AND EXISTS (SELECT 1 FROM layers g WHERE g.scope = w.scope AND g.key = w.grafts AND g.state <> 'available')
+        AND \(wasEnded("succeeded")) ORDER BY w.id {{for update}})
       """,
       release(layer: "SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1", onlyIf: wasEnded("succeeded")),
       finishCells(layer: "SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1", onlyIf: wasEnded("succeeded")),
@@ -269,23 +285,31 @@ extension Procedure {
       ended("given-back"),
     ])
 
-  /// …, identifier for the parent's new job, generation whose image is gone. The parent is built again
-  /// from its last job's spec; where somebody else saw to that already, the job only waits, or is ready
+  /// …, identifier for the layer's new job, generation whose image is gone, the layer: what the job
+  /// stands on, or what it grafts. That is built again from its last job's spec; where somebody else saw to that already, the job only waits, or is ready
   /// if that is over.
   package static let parentLost = Procedure(
-    name: "parent_lost", arguments: fenced + [.text, .bigint], result: granted,
+    name: "parent_lost", arguments: fenced + [.text, .bigint, .text], result: granted,
     statements: [
       """
       SELECT l.key FROM layers l WHERE (l.scope, l.key) IN (
-        SELECT j.scope, j.stands_on FROM jobs j WHERE j.id = $1
+        SELECT j.scope, $6 FROM jobs j WHERE j.id = $1
         UNION SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1) ORDER BY l.key {{for update}}
       """,
       lockCell,
       """
-      UPDATE jobs SET state = \(state(.running, .parentLost)), waits_on = stands_on, lease_until = NULL
-      WHERE \(holds) AND stands_on IS NOT NULL
+      UPDATE jobs SET state = \(state(.running, .parentLost)), waits_on = $6, lease_until = NULL
+      WHERE \(holds) AND $6 IN (stands_on, grafts)
       """,
       openEnd("parent-lost", jobState: "'waiting'"),
+      // Should what is grafted fail, these cells are blocked by it.
+      """
+      INSERT INTO cell_layers (scope, cell_key, layer_key)
+      SELECT p.scope, p.cell_key, j.grafts FROM cell_layers p JOIN jobs j
+        ON j.scope = p.scope AND j.layer_key = p.layer_key
+      WHERE j.id = $1 AND j.grafts = $6 AND \(wasEnded("parent-lost"))
+      ON CONFLICT DO NOTHING
+      """,
       """
       INSERT INTO job_specs (job_id, spec)
       SELECT $4, s.spec FROM layers l JOIN job_specs s ON s.job_id = l.job_id
@@ -294,10 +318,10 @@ extension Procedure {
       ON CONFLICT (job_id) DO NOTHING
       """,
       """
-      INSERT INTO jobs (id, scope, kind, pool, state, title, generation, layer_key, stands_on, priority, build_sequence,
-        height, attempt, cause, created_at)
-      SELECT $4, p.scope, p.kind, p.pool, 'ready', p.title, l.generation + 1, p.layer_key, p.stands_on, c.priority,
-        c.build_sequence, p.height, p.attempt, 'its image is gone from the registry (found by job ' || c.id || ')',
+      INSERT INTO jobs (id, scope, kind, pool, state, title, generation, layer_key, stands_on, grafts, priority,
+        build_sequence, height, attempt, cause, created_at)
+      SELECT $4, p.scope, p.kind, p.pool, 'ready', p.title, l.generation + 1, p.layer_key, p.stands_on, p.grafts,
+        c.priority, c.build_sequence, p.height, p.attempt, 'its image is gone from the registry (found by job ' || c.id || ')',
         kiln_now()
       FROM jobs c JOIN layers l ON l.scope = c.scope AND l.key = c.waits_on JOIN jobs p ON p.id = l.job_id
       WHERE c.id = $1 AND l.state = 'available' AND l.generation = $5 AND \(wasEnded("parent-lost"))

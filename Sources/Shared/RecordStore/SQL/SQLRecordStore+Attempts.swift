@@ -41,7 +41,9 @@ extension SQLRecordStore {
       Claim(
         fence: fence, spec: spec, scope: Scope(text: try row.text("scope")),
         parentImage: row.digest("parent_image"),
-        parentGeneration: row.optionalInteger("parent_generation").map(Int.init), leaseSeconds: leaseSeconds,
+        parentGeneration: row.optionalInteger("parent_generation").map(Int.init),
+        graftImage: row.digest("graft_image"),
+        graftGeneration: row.optionalInteger("graft_generation").map(Int.init), leaseSeconds: leaseSeconds,
         failures: try row.int("failures"), generation: try row.int("generation")))
   }
 
@@ -80,8 +82,8 @@ extension SQLRecordStore {
     await announceEnd(fence)
   }
 
-  package func parentLost(_ fence: Fence, generation: Int) async throws {
-    try await callFenced(.parentLost, fence, [.text(effects.identifier()), .int(generation)])
+  package func parentLost(_ fence: Fence, _ lost: LostLayer) async throws {
+    try await callFenced(.parentLost, fence, [.text(effects.identifier()), .int(lost.generation), .id(lost.key)])
     await announceEnd(fence)
   }
 

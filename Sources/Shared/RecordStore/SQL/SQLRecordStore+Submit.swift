@@ -40,22 +40,26 @@ private struct SubmitTransaction {
   let store: any SQLTransaction
   let newID: () -> String
   private let parents: [LayerKey: LayerKey]
+  private let grafts: [LayerKey: LayerKey]
 
   init(submission: Submission, store: any SQLTransaction, newID: @escaping () -> String) {
     self.submission = submission
     self.store = store
     self.newID = newID
-    parents = Dictionary(
-      submission.plan.layers.compactMap { layer in layer.parentKey.map { (layer.key, $0) } },
-      uniquingKeysWith: { first, _ in first })
+    func pairs(_ other: (PlannedLayer) -> LayerKey?) -> [LayerKey: LayerKey] {
+      let pairs = submission.plan.layers.compactMap { layer in other(layer).map { (layer.key, $0) } }
+      return Dictionary(pairs, uniquingKeysWith: { first, _ in first })
+    }
+    parents = pairs(\.parentKey)
+    grafts = pairs(\.graft?.layer)
   }
 
   private struct LayerRow {
     var state: LayerState
     var generation: Int
     var job: String?
-    /// Also when it has rested since.
-    var hasFailed = false
+    /// Why a new generation would be made.
+    var cause = "new"
   }
 
   private var scope: SQLValue { .id(submission.scope) }
@@ -70,8 +74,8 @@ private struct SubmitTransaction {
     }
     let reused = try reusedCells()
     let wanted = submission.plan.cells.filter { reused[$0.key] == nil }
-    let keys = submission.plan.cells.isEmpty ? submission.plan.layers.map(\.key) : wanted.flatMap(\.path)
-    let layers = try demandLayers(Set(keys), sequence: sequence, heights: heights(wanted))
+    let keys = submission.plan.cells.isEmpty ? submission.plan.wantedLayers : Set(wanted.flatMap(\.path))
+    let layers = try demandLayers(keys, sequence: sequence, heights: heights(wanted))
     try demandCells(wanted, layers: layers, sequence: sequence)
     try linkCells(reused: reused)
     try raisePriorities()
@@ -119,6 +123,10 @@ private struct SubmitTransaction {
     for cell in cells {
       for (index, key) in cell.path.enumerated() { heights[key] = max(heights[key] ?? 0, cell.path.count - index) }
     }
+    for layer in submission.plan.layers {
+      guard let own = layer.graft?.layer, let height = heights[layer.key] else { continue }
+      heights[own] = max(heights[own] ?? 0, height + 1)
+    }
     return heights
   }
 
@@ -127,33 +135,28 @@ private struct SubmitTransaction {
   private func demandLayers(_ keys: Set<LayerKey>, sequence: Int64, heights: [LayerKey: Int]) throws
     -> [LayerKey: LayerRow]
   {
-    let planned = submission.plan.layers.filter { keys.contains($0.key) }
+    var planned = submission.plan.layers.filter { keys.contains($0.key) }
+    let grafted = Set(planned.compactMap(\.graft?.layer))
+    planned = submission.plan.layers.filter { keys.contains($0.key) || grafted.contains($0.key) }
     var rows: [LayerKey: LayerRow] = [:]
     for layer in planned.sorted(by: { $0.key < $1.key }) { rows[layer.key] = try lock(layer) }
+    let event: LayerEvent = submission.retryFailed ? .demandAfterQuarantine : .demand
+    // What is grafted is wanted only where something is to be grafted.
+    let wanted = keys.union(planned.filter { rows[$0.key]?.state != .available }.compactMap(\.graft?.layer))
     // The plan lists parents before children.
-    for layer in planned {
+    for layer in planned where wanted.contains(layer.key) {
       guard var row = rows[layer.key] else { continue }
-      var cause = "new"
-      if let missing = submission.missing[layer.key], row.generation == missing.generation,
-        let gone = row.state.after(.imageMissing)
-      {
-        (row.state, cause) = (gone.state, missing.reason)
-      } else if row.hasFailed {
-        cause = "the job before (\(row.job ?? "?")) failed, and it was asked for again"
-      } else if row.state == .idle {
-        cause = "the job before (\(row.job ?? "?")) was cancelled"
-      }
-      let event: LayerEvent = submission.retryFailed ? .demandAfterQuarantine : .demand
       let reused = row.state == .available
       if let transition = row.state.after(event), transition.actions.contains(.startGeneration) {
         row.state = transition.state
         row.generation += 1
         rows[layer.key] = row
-        let wait = topmostUnavailable(from: layer.parentKey, rows)
+        let grafted = layer.graft.flatMap { rows[$0.layer]?.state == .available ? nil : $0.layer }
         let job = try insertJob(
-          .layer(layer), pool: submission.layerPools[layer.key], generation: row.generation, standsOn: layer.parentKey,
-          waitsOn: wait, height: heights[layer.key] ?? 1, sequence: sequence, previous: row.job, cause: cause)
-        try startGeneration(layer.key, row, job: job, cause: cause)
+          .layer(layer), pool: submission.layerPools[layer.key], generation: row.generation,
+          waitsOn: topmostUnavailable(from: layer.parentKey, rows) ?? grafted, height: heights[layer.key] ?? 1,
+          sequence: sequence, previous: row.job, cause: row.cause)
+        try startGeneration(layer.key, row, job: job)
       }
       rows[layer.key] = row
       try store.run(
@@ -178,11 +181,21 @@ private struct SubmitTransaction {
       ])
     guard let row = rows.first else { throw StoreError(.statement, "layer \(layer.key) was not written") }
     var state: LayerState = try row.state("state")
-    let hasFailed = state == .failed
-    // A failed layer that has rested is as good as one that nobody wanted meanwhile.
-    if state == .failed, try row.flag("rested") { state = .idle }
-    return LayerRow(
-      state: state, generation: try row.int("generation"), job: row.optionalText("job_id"), hasFailed: hasFailed)
+    let job = row.optionalText("job_id")
+    let generation = try row.int("generation")
+    var cause = "new"
+    if let missing = submission.missing[layer.key], generation == missing.generation,
+      let gone = state.after(.imageMissing)
+    {
+      (state, cause) = (gone.state, missing.reason)
+    } else if state == .failed {
+      cause = "the job before (\(job ?? "?")) failed, and it was asked for again"
+      // One that has rested is as good as one that nobody wanted meanwhile.
+      if try row.flag("rested") { state = .idle }
+    } else if state == .idle {
+      cause = "the job before (\(job ?? "?")) was cancelled"
+    }
+    return LayerRow(state: state, generation: generation, job: job, cause: cause)
   }
 
   /// What this build attaches to is as urgent as the build.
@@ -199,12 +212,12 @@ private struct SubmitTransaction {
       """, [.id(submission.id), .int(submission.priority)])
   }
 
-  private func startGeneration(_ key: LayerKey, _ row: LayerRow, job: String, cause: String) throws {
+  private func startGeneration(_ key: LayerKey, _ row: LayerRow, job: String) throws {
     try store.run(
       """
       UPDATE layers SET state = $3, generation = $4, job_id = $5, cause = $6, failed_at = NULL
       WHERE scope = $1 AND key = $2
-      """, [scope, .id(key), .text(row.state.rawValue), .int(row.generation), .text(job), .text(cause)])
+      """, [scope, .id(key), .text(row.state.rawValue), .int(row.generation), .text(job), .text(row.cause)])
     try store.run(
       """
       UPDATE cells SET state = '\(CellState.blocked.after(.layerBuildingAgain)?.state.rawValue ?? "waiting")',
@@ -240,16 +253,17 @@ private struct SubmitTransaction {
       guard let row = rows.first else { throw StoreError(.statement, "cell \(cell.key) was not written") }
       let state: CellState = try row.state("state")
       if [.waiting, .finishing, .blocked].contains(state) { continue }
-      for key in cell.path {
+      let needed = cell.path + cell.path.compactMap { layers[$0]?.state == .available ? nil : grafts[$0] }
+      for key in needed {
         try store.run(
           "INSERT INTO cell_layers (scope, cell_key, layer_key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
           [scope, .id(cell.key), .id(key)])
       }
       let wait = topmostUnavailable(from: cell.path.last, layers)
-      let failed = cell.path.first { layers[$0]?.state == .failed }
+      let failed = needed.first { layers[$0]?.state == .failed }
       let job = try insertJob(
-        .finish(cell), pool: submission.cellPools[cell.key], generation: try row.int("generation") + 1,
-        standsOn: cell.path.last, waitsOn: wait, height: 0, sequence: sequence,
+        .finish(cell), pool: submission.cellPools[cell.key], generation: try row.int("generation") + 1, waitsOn: wait,
+        height: 0, sequence: sequence,
         previous: row.optionalText("job_id"),
         cause: state == .planned ? "new" : "the cell was \(state), and is wanted again")
       let next: CellState = failed != nil ? .blocked : wait == nil ? .finishing : .waiting
@@ -285,15 +299,15 @@ private struct SubmitTransaction {
   // MARK: Jobs
 
   private func insertJob(
-    _ spec: JobSpec, pool: PoolName?, generation: Int, standsOn: LayerKey?, waitsOn: LayerKey?, height: Int,
-    sequence: Int64, previous: String?, cause: String
+    _ spec: JobSpec, pool: PoolName?, generation: Int, waitsOn: LayerKey?, height: Int, sequence: Int64,
+    previous: String?, cause: String
   ) throws -> String {
     guard let pool else { throw StoreError(.refused, "\(spec.title) has no pool") }
     let id = newID()
-    let (layer, cell): (String?, String?) =
+    let (layer, graft, cell): (String?, String?, String?) =
       switch spec {
-      case .layer(let layer): (layer.key.text, nil)
-      case .finish(let cell): (nil, cell.key.text)
+      case .layer(let layer): (layer.key.text, layer.graft?.layer.text, nil)
+      case .finish(let cell): (nil, nil, cell.key.text)
       }
     // Fences only rise, also across generations.
     let attempt =
@@ -302,14 +316,15 @@ private struct SubmitTransaction {
       "INSERT INTO job_specs (job_id, spec) VALUES ($1, $2)", [.text(id), .text(try StoredJSON.text(spec))])
     try store.run(
       """
-      INSERT INTO jobs (id, scope, kind, pool, state, title, generation, layer_key, cell_key, stands_on, waits_on,
-        priority, build_sequence, height, attempt, cause, created_at)
-      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, kiln_now())
+      INSERT INTO jobs (id, scope, kind, pool, state, title, generation, layer_key, cell_key, stands_on, grafts,
+        waits_on, priority, build_sequence, height, attempt, cause, created_at)
+      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, kiln_now())
       """,
       [
         .text(id), scope, .text(spec.kind.rawValue), .id(pool), .text(waitsOn == nil ? "ready" : "waiting"),
-        .text(spec.title), .int(generation), .optional(layer), .optional(cell), .optional(standsOn?.text),
-        .optional(waitsOn?.text), .int(submission.priority), .integer(sequence), .int(height), .int(attempt),
+        .text(spec.title), .int(generation), .optional(layer), .optional(cell),
+        .optional(spec.standsOn?.text), .optional(graft), .optional(waitsOn?.text), .int(submission.priority),
+        .integer(sequence), .int(height), .int(attempt),
         .text(cause),
       ])
     return id

@@ -119,6 +119,7 @@ package enum Schema {
       layer_key text,
       cell_key text,
       stands_on text,
+      grafts text,
       waits_on text,
       priority bigint NOT NULL,
       build_sequence bigint NOT NULL,
