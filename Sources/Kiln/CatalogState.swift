@@ -21,27 +21,40 @@ enum CatalogState: Sendable, Hashable {
     return "the catalog has changes that are not committed (\(what)): no tag is moved"
   }
 
-  /// Whatever keeps git from saying that all is committed counts as a change.
-  static func look(_ folder: URL) async -> CatalogState {
-    guard Git.isInRepository(folder) else { return .unversioned }
-    let git = Git(folder: folder)
+  /// Also of the applications' sources that the catalog names by their folders. Whatever keeps git from
+  /// saying that all is committed counts as a change.
+  static func look(_ loaded: LoadedCatalog) async -> CatalogState {
     do {
-      // What Kiln reads, ignored files too: git may not know them, a build does.
-      let status = try await git.output(
-        ["status", "--porcelain", "--ignored", "--untracked-files=all", "--"] + CatalogTree.files + CatalogTree.folders)
-      let lines = status.split(separator: "\n")
-      if lines.allSatisfy({ $0.hasPrefix("!!") }), try await git.output(["ls-files", "--", "."]).isEmpty {
-        return .unversioned
+      let paths = CatalogTree.files + CatalogTree.folders + CatalogTree.contextPaths(in: loaded.tree.entries)
+      let state = try await look(loaded.folder, paths)
+      guard state.movesTags else { return state }
+      for source in loaded.tree.outsideSources() {
+        guard case .folder(let path) = source.place, case .application(let paths) = source.kind else { continue }
+        let folder = URL(fileURLWithPath: path, relativeTo: loaded.folder).standardizedFileURL
+        let other = try await look(folder, paths.map { $0.isEmpty ? "." : $0 })
+        if !other.movesTags { return other }
       }
-      guard let first = lines.first else {
-        return .committed(revision: try await git.output(["rev-parse", "--verify", "HEAD"]))
-      }
-      return .changed("\(first.dropFirst(3))\(lines.count > 1 ? " and \(lines.count - 1) more" : "")")
+      return state
     } catch let failure as Failure {
       return .changed(failure.message)
     } catch {
       return .changed("git was interrupted")
     }
+  }
+
+  private static func look(_ folder: URL, _ paths: [String]) async throws -> CatalogState {
+    guard Git.isInRepository(folder) else { return .unversioned }
+    let git = Git(folder: folder)
+    // What Kiln reads, ignored files too: git may not know them, a build does.
+    let status = try await git.output(["status", "--porcelain", "--ignored", "--untracked-files=all", "--"] + paths)
+    let lines = status.split(separator: "\n")
+    if lines.allSatisfy({ $0.hasPrefix("!!") }), try await git.output(["ls-files", "--", "."]).isEmpty {
+      return .unversioned
+    }
+    guard let first = lines.first else {
+      return .committed(revision: try await git.output(["rev-parse", "--verify", "HEAD"]))
+    }
+    return .changed("\(first.dropFirst(3))\(lines.count > 1 ? " and \(lines.count - 1) more" : "")")
   }
 }
 
@@ -85,14 +98,14 @@ struct Git: Sendable {
     let found = try await run(["rev-parse", "--verify", "--quiet", "\(revision):./"])
     let tree = found.outputText.trimmingCharacters(in: .whitespacesAndNewlines)
     guard found.succeeded, tree.utf8.count >= 40, tree.allSatisfy(\.isHexDigit) else { throw unknown(revision) }
-    // From the top: in a folder below, git would look for that folder in the tree.
-    let top = Git(folder: URL(fileURLWithPath: try await output(["rev-parse", "--show-toplevel"])))
-    let limit = 2 * CatalogTree.maxTotalBytes
-    let archive = try await top.run(["archive", "--format=tar", tree], maxOutputBytes: limit)
-    guard archive.succeeded, archive.output.count < limit else {
-      throw Failure(.input, code: "git-failed", "git archive \(revision): \(archive.errorText)")
-    }
-    return try CatalogTree(tar: Data(archive.output), maxBytes: limit)
+    let repository = GitRepository(folder: folder, name: "the catalog's repository")
+    let settings = try await repository.entries(at: tree, below: "", where: CatalogTree.files.contains)
+    let wanted = CatalogTree.folders + CatalogTree.contextPaths(in: settings)
+    return try CatalogTree(
+      settings
+        + (try await repository.entries(at: tree, below: "") { file in
+          wanted.contains { file == $0 || file.hasPrefix($0 + "/") }
+        }))
   }
 
   private func unknown(_ revision: String) -> Failure {

@@ -25,14 +25,28 @@ struct CoordinatorClient {
     _ catalog: Data, products: [String], testPlan: String?, priority: Int, retryFailed: Bool, state: CatalogState,
     key: String
   ) async throws -> SubmitReply {
+    var query = Self.query(products, testPlan, state)
+    query.append(("priority", "\(priority)"))
+    if retryFailed { query.append(("retryFailed", "true")) }
+    let headers = [("Content-Type", "application/x-tar"), ("Idempotency-Key", key)]
+    return try decode(try await send("POST", "/builds", query, headers: headers, body: catalog).body)
+  }
+
+  /// What `submit` of the same would do now.
+  func plan(
+    _ catalog: Data, products: [String], testPlan: String?, platforms: [Platform], state: CatalogState
+  ) async throws -> ForecastReport {
+    let query = Self.query(products, testPlan, state) + platforms.map { ("platform", $0.description) }
+    return try decode(
+      try await send("POST", "/plan", query, headers: [("Content-Type", "application/x-tar")], body: catalog).body)
+  }
+
+  private static func query(_ products: [String], _ testPlan: String?, _ state: CatalogState) -> [(String, String)] {
     var query = products.map { ("product", $0) }
     if let testPlan { query.append(("plan", testPlan)) }
     if !state.movesTags { query.append(("moveTags", "false")) }
-    query.append(("priority", "\(priority)"))
-    if retryFailed { query.append(("retryFailed", "true")) }
     if let revision = state.revision { query.append(("revision", revision)) }
-    let headers = [("Content-Type", "application/x-tar"), ("Idempotency-Key", key)]
-    return try decode(try await send("POST", "/builds", query, headers: headers, body: catalog).body)
+    return query
   }
 
   /// The build, once its progress is another than `unless`, with its own tag.

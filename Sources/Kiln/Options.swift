@@ -101,6 +101,10 @@ struct ClientOptions: ParsableArguments {
     guard let text = address ?? Environment.value("KILN_COORDINATOR") else {
       throw ValidationError("which coordinator? Give --coordinator http://HOST:PORT or set KILN_COORDINATOR")
     }
+    return try Self.client(text)
+  }
+
+  static func client(_ text: String) throws -> CoordinatorClient {
     guard let url = URL(string: text), ["http", "https"].contains(url.scheme), url.host != nil else {
       throw ValidationError("'\(text)' is not an address like http://127.0.0.1:7070")
     }

@@ -16,8 +16,10 @@ enum OtherCatalog {
       }
       return try side(loaded.catalog, try Lock.parse(bytes, file: name), request)
     }
-    let tree = try await Git(folder: loaded.folder).catalog(at: name)
+    var tree = try await Git(folder: loaded.folder).catalog(at: name)
     do {
+      // An application's folder is as it is now: nothing says how it was then.
+      tree = try await OutsideFiles(catalog: loaded.folder).adding(to: tree)
       return try side(try Catalog.load(tree), try Lock.load(tree), request)
     } catch let errors as CatalogErrors {
       throw CatalogErrors(

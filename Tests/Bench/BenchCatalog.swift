@@ -5,7 +5,7 @@ import Planner
 import Registry
 
 /// A generated catalog with one product: its fragments one upon the other, its matrix the versions of
-/// the first.
+/// those that have several.
 struct BenchCatalog {
   struct Fragment {
     var name: String
@@ -13,6 +13,7 @@ struct BenchCatalog {
     /// `{version}` in it is the version: with equal texts, they would be one layer.
     var text: String
     var files: [String: Data] = [:]
+    var independent = false
   }
 
   var fragments: [Fragment]
@@ -30,12 +31,31 @@ struct BenchCatalog {
   }
 
   func plan(_ base: SampleBase) throws -> PlannedWork {
-    try Planner.plan(
-      catalog: Catalog.load(CatalogTree(files.sorted { $0.key < $1.key }.map(Self.entry))),
-      lock: Lock(
-        bases: [
-          "busybox": Lock.Base(source: SampleBase.source, tag: "latest", platforms: [base.platform: base.digest])
-        ]), request: PlanRequest(), catalogRevision: nil)
+    try Planner.plan(catalog: catalog(), lock: lock(base), request: PlanRequest(), catalogRevision: nil)
+  }
+
+  private func catalog() throws -> Catalog {
+    try Catalog.load(CatalogTree(files.sorted { $0.key < $1.key }.map(Self.entry)))
+  }
+
+  private func lock(_ base: SampleBase) -> Lock {
+    Lock(bases: [
+      "busybox": Lock.Base(source: SampleBase.source, tag: "latest", platforms: [base.platform: base.digest])
+    ])
+  }
+
+  /// Writes the catalog's files and what `docker buildx bake` reads; its path. The base comes from
+  /// `repository`.
+  func writeBakeFile(_ base: SampleBase, baseIn repository: String, below folder: URL) throws -> URL {
+    for (path, bytes) in files {
+      let file = folder.appendingPathComponent(path)
+      try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+      try bytes.write(to: file)
+    }
+    let text = try BakeFile(plan(base), catalog: catalog(), lock: lock(base), catalogPath: folder.path).text()
+    let file = folder.appendingPathComponent("bake.json")
+    try Data(text.replacing("\(SampleBase.source)@", with: "\(repository)@").utf8).write(to: file)
+    return file
   }
 
   private static func entry(path: String, bytes: Data) -> CatalogTree.Entry {
@@ -49,19 +69,19 @@ struct BenchCatalog {
     write("catalog.yml", "name: bench\nbases:\n  busybox: {source: \(SampleBase.source), tag: latest}\n")
     write("templates/base/1/Dockerfile.tpl", "FROM {base}\n\(markers)")
     let chosen = fragments.map { "  \($0.name): \($0.versions[0])\n" }.joined()
+    let axes = fragments.filter { $0.versions.count > 1 }
     write("manifests/bench.yml", "template: base@1\nbase: busybox\nfragments:\n\(chosen)")
-    let hasMatrix = fragments[0].versions.count > 1
-    let matrix = "matrix:\n  \(fragments[0].name): [\(fragments[0].versions.joined(separator: ", "))]\n"
+    let matrix = "matrix:\n" + axes.map { "  \($0.name): [\($0.versions.joined(separator: ", "))]\n" }.joined()
     write(
       "products/bench.yml",
       """
       image: bench/image
       version: 1.0.0
       manifest: bench
-      tags: ["{version}\(hasMatrix ? "-{variant}" : "")"]
+      tags: ["{version}\(axes.isEmpty ? "" : "-{variant}")"]
       targets:
         - platform: linux/amd64
-      \(hasMatrix ? matrix : "")tests:
+      \(axes.isEmpty ? "" : matrix)tests:
         - name: runs
           command: ["true"]
 
@@ -69,7 +89,9 @@ struct BenchCatalog {
     for fragment in fragments {
       for version in fragment.versions {
         let folder = "fragments/\(fragment.name)/\(version)"
-        write("\(folder)/fragment.yml", "name: \(fragment.name)\nversion: \(version)\ndescription: nothing\n")
+        let more = fragment.independent ? "independent: true\n" : ""
+        write(
+          "\(folder)/fragment.yml", "name: \(fragment.name)\nversion: \(version)\ndescription: nothing\n\(more)")
         write("\(folder)/Dockerfile.fragment", fragment.text.replacing("{version}", with: version))
         for (name, bytes) in fragment.files { files["\(folder)/\(name)"] = bytes }
       }

@@ -174,15 +174,23 @@ struct BenchFarm: Sendable {
 
   /// Hands the plan in and returns when the build has passed.
   func build(_ work: PlannedWork) async throws -> BuildDetail {
+    try await wait(for: submit(work))
+  }
+
+  func submit(_ work: PlannedWork) async throws -> BuildID {
     let request = Coordinator.Request(
       principal: Principal(text: "bench"), idempotencyKey: coordinator.effects.identifier())
-    let (accepted, _) = try await coordinator.submit(work, request)
+    return try await coordinator.submit(work, request).0.id
+  }
+
+  /// Returns when it has passed.
+  func wait(for id: BuildID) async throws -> BuildDetail {
     // The store keeps the times: this poll need not be quick.
     while try await coordinator.store.builds(limit: 1, before: nil).first?.state.isSettled != true {
       try await coordinator.effects.time.sleep(seconds: 0.05)
     }
-    guard let build = try await coordinator.store.build(accepted.id), build.summary.state == .passed else {
-      throw BenchError("build \(accepted.id) did not pass")
+    guard let build = try await coordinator.store.build(id), build.summary.state == .passed else {
+      throw BenchError("build \(id) did not pass")
     }
     return build
   }

@@ -12,6 +12,12 @@ struct BuildTiming: Sendable {
   let handoverMilliseconds: [Double]
   /// From the claim of each layer's job to its end.
   let layerMilliseconds: [Double]
+  /// From the commit of the submission to the moment when every tag stood.
+  let wallMilliseconds: Double
+  /// Of all jobs, each from claim to end.
+  let workMilliseconds: Double
+  /// Of the longest way from a base to a cell: with executors without end, no build is done before.
+  let criticalMilliseconds: Double
 
   init(_ build: BuildDetail, of plan: Plan, in store: any RecordStore) async throws {
     var attempts: [(detail: JobDetail, began: Timestamp, ended: Timestamp)] = []
@@ -37,6 +43,21 @@ struct BuildTiming: Sendable {
       return parent.flatMap { layerEnds[$0] }.map { Self.milliseconds($0, attempt.began) }
     }
     layerMilliseconds = attempts.filter { $0.detail.layer != nil }.map { Self.milliseconds($0.began, $0.ended) }
+    wallMilliseconds = Self.milliseconds(build.summary.createdAt, finished)
+    workMilliseconds = attempts.reduce(0) { $0 + Self.milliseconds($1.began, $1.ended) }
+    var taken: [String: Double] = [:]
+    for attempt in attempts {
+      let key = attempt.detail.layer?.text ?? attempt.detail.cell?.text ?? ""
+      taken[key] = Self.milliseconds(attempt.began, attempt.ended)
+    }
+    var done: [LayerKey: Double] = [:]
+    for layer in plan.layers {
+      done[layer.key] = taken[layer.key.text, default: 0] + (layer.below.compactMap { done[$0] }.max() ?? 0)
+    }
+    criticalMilliseconds =
+      plan.cells.map { cell in
+        taken[cell.key.text, default: 0] + (cell.path.last.flatMap { done[$0] } ?? 0)
+      }.max() ?? 0
   }
 
   private static func milliseconds(_ from: Timestamp, _ to: Timestamp) -> Double {

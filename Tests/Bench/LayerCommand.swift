@@ -65,7 +65,7 @@ struct LayerCommand: AsyncParsableCommand {
     table.print()
   }
 
-  @Sendable private static func giveRealBuilder(_ executor: inout Executor) async throws {
+  @Sendable static func giveRealBuilder(_ executor: inout Executor) async throws {
     let host = try await ExecutorHost.join(
       executor.pool, executor: executor.name, workFolder: executor.workFolder, login: nil, kilnVersion: "bench",
       logger: .bench,

@@ -128,4 +128,31 @@ import Testing
       }
     }
   }
+
+  // MARK: Plans
+
+  @Test func aPlanIsWhatASubmissionWouldDoAndKeepsNothing() async throws {
+    try await Bench.with { bench in
+      try await TestAPI.with(bench) { api in
+        let tar = try bench.catalog.tree().tar()
+        let planned = try await api.post(tar, key: nil, to: "/plan")
+        let first: ForecastReport = try planned.value()
+        #expect(planned.status == 200 && first.layers.count(where: \.isBuilt) == 4 && first.movesTags)
+        #expect(first.cells.map(\.what) == ["build", "build"] && first.images == 1)
+        let one: ForecastReport = try await api.post(tar, key: nil, to: "/plan", query: "?platform=linux/amd64").value()
+        #expect(one.layers.count == 2 && one.cells.count == 1)
+        let still: ForecastReport = try await api.post(tar, key: nil, to: "/plan", query: "?moveTags=false").value()
+        #expect(!still.movesTags && still.layers == first.layers)
+        #expect(try await bench.store.builds(limit: 10, before: nil).isEmpty)
+        _ = try await api.submit()
+        let attached: ForecastReport = try await api.post(tar, key: nil, to: "/plan").value()
+        #expect(attached.layers.allSatisfy { $0.what == "wait" })
+        for query in ["?platform=linux", "?product=helo"] {
+          let refused = try await api.post(tar, key: nil, to: "/plan", query: query)
+          #expect((400..<500).contains(refused.status), "\(query): \(refused.status)")
+        }
+        #expect(try await api.post(tar, key: nil, to: "/plan", token: nil).status == 401)
+      }
+    }
+  }
 }

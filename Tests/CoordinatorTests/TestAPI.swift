@@ -47,9 +47,9 @@ struct TestAPI: Sendable {
   }
 
   func post(
-    _ body: Data, key: String?, query: String = "", token: String? = token
+    _ body: Data, key: String?, to path: String = "/builds", query: String = "", token: String? = token
   ) async throws -> HTTPResponse {
-    var request = request("POST", "/builds\(query)", token: token, body: .bytes(body))
+    var request = request("POST", path + query, token: token, body: .bytes(body))
     if let key { request.headers.add("Idempotency-Key", key) }
     return try await http.send(request)
   }

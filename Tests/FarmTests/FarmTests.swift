@@ -135,8 +135,10 @@ struct FarmTests {
         "builder", "prune", "--all", "--force",
       ])
     }
+    let forecast = try await farm.forecast(farm.catalog)
     let second: BuildDetail = try await farm.submit()
     #expect(second.summary.state == .passed)
+    #expect(try await farm.builtLayers(second) == forecast)
     #expect(second.jobs.filter { $0.kind == .layer }.count == 6, "\(second.jobs.map(\.title))")
     #expect(Self.count(second, "core@1.0.0") == 2 && Self.count(second, "app@1.0.0 (graft)") == 2)
     #expect(farm.counter.all.filter { !$0.key.contains("-core-") } == steps)

@@ -63,6 +63,35 @@ struct TestCatalog {
     }
   }
 
+  /// One product of `middles` × `apps` variants in place of the two.
+  func becomeVariants(middles: Int, apps: Int, platforms: [String], port: UInt16) throws {
+    for name in ["products", "manifests", "templates", "fragments"] {
+      try FileManager.default.removeItem(at: folder.appendingPathComponent(name))
+    }
+    func versions(_ count: Int) -> [String] { (1...count).map { "1.0.\($0)" } }
+    let axes = ["middle": versions(middles), "app": versions(apps)]
+    let targets = platforms.map { "  - platform: \($0)\n" }.joined()
+    let matrix = axes.sorted { $0.key < $1.key }.map { "  \($0.key): [\($0.value.joined(separator: ", "))]\n" }.joined()
+    try write(
+      "products/many.yml",
+      "image: farm-\(run)/many\nversion: 1.0.0\nmanifest: many\ntags: [\"{version}-{variant}\"]\n"
+        + "targets:\n\(targets)matrix:\n\(matrix)")
+    try write(
+      "manifests/many.yml",
+      "template: many@1.0.0\nbase: busybox\nfragments: {bottom: 1.0.0, middle: 1.0.1, app: 1.0.1}\n")
+    try write(
+      "templates/many/1.0.0/Dockerfile.tpl",
+      "FROM {base}\n" + ["bottom", "middle", "app"].map { "#--MODULE:\($0)--#\n#--ENDMODULE--#\n" }.joined())
+    for (name, numbers) in axes.merging(["bottom": ["1.0.0"]], uniquingKeysWith: { $1 }) {
+      for version in numbers {
+        let step = "RUN wget -q -O /dev/null http://127.0.0.1:\(port)/\(run)-\(name)\(version)-$(uname -m)\n"
+        try fragment(
+          name, version, name == "app" ? "COPY app.txt /app.txt\n" : step + "RUN echo \(version) > /\(name)\n")
+        if name == "app" { try write("fragments/app/\(version)/app.txt", "\(version) \(run)\n") }
+      }
+    }
+  }
+
   func write(_ path: String, _ text: String) throws {
     let file = folder.appendingPathComponent(path)
     try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)

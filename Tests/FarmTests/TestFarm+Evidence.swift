@@ -28,6 +28,29 @@ extension TestFarm {
     #expect(layers.count == expected)
   }
 
+  /// The keys of the layers that the farm says it would build.
+  func forecast(_ catalog: TestCatalog) async throws -> Set<String> {
+    struct Report: Decodable {
+      struct Entry: Decodable { var key, what: String }
+      var layers: [Entry]
+    }
+    let address = try #require(kiln.environment["KILN_COORDINATOR"])
+    let report: Report = try await kiln.json(
+      ["plan", "--json", "--coordinator", address, "--catalog", catalog.folder.path])
+    return Set(report.layers.filter { $0.what == "build" }.map(\.key))
+  }
+
+  /// The keys of the layers that a build had built; each once.
+  func builtLayers(_ build: BuildDetail) async throws -> Set<String> {
+    var keys: Set<String> = []
+    for job in build.jobs where job.kind == .layer {
+      let detail: JobDetail = try await get("jobs/\(job.id)")
+      let key = try #require(detail.layer)
+      #expect(keys.insert(key.text).inserted, "built twice: \(job.title)")
+    }
+    return keys
+  }
+
   /// The last blobs of the images of a build's cells, each pair once.
   func lastBlobs(_ build: BuildDetail, _ count: Int) async throws -> Set<[String]> {
     var last: Set<[String]> = []

@@ -99,6 +99,17 @@ final class TestFarm: @unchecked Sendable {
     return catalog
   }
 
+  /// Another image under the base's tag, and the lock moved to it.
+  func moveBase() async throws {
+    try write("base/Dockerfile", "FROM \(registry)/base:latest\nLABEL moved=\(UUID())\n")
+    try await OutsideTool("docker", environment: ["DOCKER_HOST": engineA]).run([
+      "buildx", "build", "--platform", platforms.joined(separator: ","), "--provenance=false", "--push", "--tag",
+      "\(registry)/base:latest", kiln.folder.appendingPathComponent("base").path,
+    ])
+    let moved = try await kiln.run(["lock", "--refresh", "--catalog", catalog.folder.path])
+    #expect(moved.status == 0, "\(moved.errors)")
+  }
+
   private static let roles = ["coordinator", "executor"]
 
   /// The store's address for a daemon with the rights of `role` alone.

@@ -182,6 +182,31 @@ import Testing
     }
   }
 
+  @Test("an application's source that is not committed moves no tag either; an old catalog has it too")
+  func dirtySource() async throws {
+    try await withLocked { folder in
+      let source = folder.root.appendingPathComponent("source/said.txt")
+      try FileManager.default.createDirectory(
+        at: source.deletingLastPathComponent(), withIntermediateDirectories: true)
+      try Data("tea\n".utf8).write(to: source)
+      try folder.write(
+        "fragments/leaves/1.0.0/fragment.yml",
+        "name: leaves\nversion: 1.0.0\ndescription: x\ncontext: {dir: ../source}\n")
+      // What git leaves out of its archives is in a catalog all the same.
+      try folder.write(".gitattributes", "fragments/** export-ignore\n")
+      try await git(folder, ["init", "--quiet"])
+      try await commit(folder)
+      let report: PlanReport = try await folder.kiln().json(["plan", "--json"])
+      #expect(report.movesTags)
+      try Data("coffee\n".utf8).write(to: source)
+      let told = try await folder.kiln().run(["plan", "--json"])
+      #expect(told.output.contains(#""movesTags" : false"#) && told.errors.contains("said.txt"), "\(told)")
+      try folder.write("fragments/water/1.0.0/Dockerfile.fragment", "RUN echo wine > /water.txt\n")
+      let compared: Report = try await folder.kiln().json(["plan", "--against", "HEAD", "--json"])
+      #expect(compared.words == ["water@1.0.0: text", "leaves@1.0.0: parent water@1.0.0"])
+    }
+  }
+
   // MARK: Test plans
 
   @Test("a test plan is planned in place of products")

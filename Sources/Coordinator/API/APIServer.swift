@@ -29,6 +29,7 @@ package struct APIServer: Sendable {
     router.add(middleware: ProblemMiddleware(logger: coordinator.logger))
     router.get("/healthz") { _, _ in "ok\n" }
     let api = router.group("/api/v1").add(middleware: TokenMiddleware(tokens: tokens))
+    api.post("/plan", use: plan)
     api.post("/builds", use: submit)
     api.get("/builds", use: builds)
     api.get("/builds/{id}", use: build)
@@ -47,30 +48,20 @@ package struct APIServer: Sendable {
 
   // MARK: Builds
 
-  /// Body: the catalog as a tar. Query: `product` (repeated) or `plan` (a test plan), `priority`,
-  /// `retryFailed`, `revision`, `moveTags` (`false`: images by digest alone).
+  /// What a build of the same would do now, and why; nothing is kept.
+  @Sendable private func plan(_ request: Request, _ context: APIContext) async throws -> JSONReply {
+    let work = try await work(request)
+    return try JSONReply(ForecastReport(try await coordinator.forecast(work.plan, scope: .release)))
+  }
+
+  /// Body and query as for `work`; also `priority` and `retryFailed`.
   /// Header `Idempotency-Key`: the same key from the same principal is the same build.
   @Sendable private func submit(_ request: Request, _ context: APIContext) async throws -> JSONReply {
     guard let key = request.headers.idempotencyKey, (1...200).contains(key.utf8.count) else {
       throw Problem(
         .badRequest, "the header Idempotency-Key is missing", hint: "send any text that is new for each build")
     }
-    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > maxBodyBytes { throw tooLarge }
-    let body: ByteBuffer
-    do {
-      body = try await request.body.collect(upTo: maxBodyBytes)
-    } catch is NIOTooManyBytesError {
-      throw tooLarge
-    }
-    let tree = try CatalogTree(tar: Data(body.readableBytesView), maxBytes: maxBodyBytes)
-    let catalog = try Catalog.load(tree)
-    let query = request.uri.queryParameters
-    let work = try Planner.plan(
-      catalog: catalog, lock: try Lock.load(tree),
-      request: PlanRequest(
-        products: query.getAll("product").map { String($0) }, testPlan: query.get("plan"),
-        movesTags: query.get("moveTags") != "false"),
-      catalogRevision: query.get("revision"))
+    let (work, query) = (try await work(request), request.uri.queryParameters)
     let (accepted, forecast) = try await coordinator.submit(
       work,
       Coordinator.Request(
@@ -83,6 +74,31 @@ package struct APIServer: Sendable {
         build: accepted, layersToBuild: forecast.layersToBuild.count, cells: work.plan.cells.count,
         cellsReused: forecast.reusedCells.count),
       status: accepted.isNew ? .created : .ok)
+  }
+
+  /// Body: the catalog as a tar. Query: `product` (repeated) or `plan` (a test plan), `platform`
+  /// (repeated), `revision`, `moveTags` (`false`: images by digest alone).
+  private func work(_ request: Request) async throws -> PlannedWork {
+    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > maxBodyBytes { throw tooLarge }
+    let body: ByteBuffer
+    do {
+      body = try await request.body.collect(upTo: maxBodyBytes)
+    } catch is NIOTooManyBytesError {
+      throw tooLarge
+    }
+    let tree = try CatalogTree(tar: Data(body.readableBytesView), maxBytes: maxBodyBytes)
+    let catalog = try Catalog.load(tree)
+    let query = request.uri.queryParameters
+    let platforms = try query.getAll("platform").map { text in
+      guard let platform = Platform(String(text)) else { throw Problem(.badRequest, "'\(text)' is not a platform") }
+      return platform
+    }
+    return try Planner.plan(
+      catalog: catalog, lock: try Lock.load(tree),
+      request: PlanRequest(
+        products: query.getAll("product").map { String($0) }, platforms: platforms, testPlan: query.get("plan"),
+        movesTags: query.get("moveTags") != "false"),
+      catalogRevision: query.get("revision"))
   }
 
   private var tooLarge: Problem {

@@ -41,7 +41,7 @@ struct BuildCommand: AsyncParsableCommand {
     }
     let loaded = try await catalog.load()
     let build = try LocalBuild(loaded, local, quiet: output.json, log: log)
-    let state = await CatalogState.look(loaded.folder)
+    let state = await CatalogState.look(loaded)
     let work = try Planner.plan(
       catalog: loaded.catalog, lock: loaded.lock, request: try request.request(state), catalogRevision: state.revision)
     if let warning = state.warning { Exit.complain("kiln: \(warning)") }

@@ -24,7 +24,7 @@ struct SubmitCommand: AsyncParsableCommand {
     try ProductArguments.check(products, testPlan)
     let loaded = try await catalog.load()
     let coordinator = try client.client()
-    let state = await CatalogState.look(loaded.folder)
+    let state = await CatalogState.look(loaded)
     if let warning = state.warning { Exit.complain("kiln: \(warning)") }
     let reply = try await coordinator.submit(
       loaded.tree.tar(), products: products, testPlan: testPlan, priority: priority, retryFailed: retryFailed,

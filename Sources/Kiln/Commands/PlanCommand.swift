@@ -1,4 +1,5 @@
 import ArgumentParser
+import Catalog
 import Foundation
 import KilnCoordinator
 import Logging
@@ -11,7 +12,8 @@ struct PlanCommand: AsyncParsableCommand {
     commandName: "plan",
     abstract: "Say beforehand what a build would do, and why: nothing is built.",
     discussion: """
-      Looks at what this machine's store has; with --catalog-only, at the catalog alone.
+      Looks at what this machine's store has; with --coordinator, at what a farm has; with --catalog-only, at
+      the catalog alone.
 
       Examples:
         kiln plan hello
@@ -27,6 +29,10 @@ struct PlanCommand: AsyncParsableCommand {
   @OptionGroup var log: LogOptions
   @Flag(help: "Plan as if nothing had been built; the output depends on catalog and lock alone.")
   var catalogOnly = false
+  @Option(
+    name: .customLong("coordinator"),
+    help: "Ask this coordinator what its farm would do (http://HOST:PORT, with KILN_TOKEN_FILE).")
+  var coordinator: String?
   @Option(help: "What would rebuild, and why, compared with the catalog at a git revision, or with a lock file.")
   var against: String?
   @Option(help: "table, json, bake (for docker buildx bake), github (a job matrix) or dot (for graphviz).")
@@ -38,13 +44,16 @@ struct PlanCommand: AsyncParsableCommand {
 
   func run() async throws {
     let loaded = try await catalog.load()
-    let state = await CatalogState.look(loaded.folder)
+    let state = await CatalogState.look(loaded)
     let asked = try request.request(state)
     let work = try Planner.plan(
       catalog: loaded.catalog, lock: loaded.lock, request: asked, catalogRevision: state.revision)
     if let warning = state.warning { Exit.complain("kiln: \(warning)") }
     if output.json, let format, format != .json {
       throw ValidationError("--json and --format \(format.rawValue) contradict each other")
+    }
+    if coordinator != nil, catalogOnly || against != nil {
+      throw ValidationError("--coordinator tells what a farm has: without --catalog-only and --against")
     }
     if let against {
       guard [nil, .table, .json].contains(format) else { throw ValidationError("--against prints a table or JSON") }
@@ -54,15 +63,13 @@ struct PlanCommand: AsyncParsableCommand {
     }
     switch format ?? (output.json ? .json : .table) {
     case .json where catalogOnly: Output.write(String(decoding: try work.plan.canonicalBytes(), as: UTF8.self) + "\n")
-    case .json: try Output.json(ForecastReport(try await forecast(work.plan, loaded)))
-    case .table: print(try await forecast(work.plan, loaded), work)
+    case .json: try Output.json(try await report(work, loaded, state))
+    case .table: print(try await report(work, loaded, state), work)
     case .bake: try printBakeFile(work, loaded)
     case .github: Output.write(try work.plan.jobMatrix())
     case .dot:
-      let forecast = try await forecast(work.plan, loaded)
-      let fates =
-        forecast.layers.map { ($0.key.text, $0.value.words.what) }
-        + forecast.cells.map { ($0.key.text, $0.value.words.what) }
+      let report = try await report(work, loaded, state)
+      let fates = (report.layers + report.cells).map { ($0.key, $0.what) }
       let notes = Dictionary(fates, uniquingKeysWith: { first, _ in first })
       Output.write(work.plan.dot { notes[$0] })
     }
@@ -78,8 +85,13 @@ struct PlanCommand: AsyncParsableCommand {
     for reason in bake.leftOut { Exit.complain("kiln: not in the bake file: \(reason)") }
   }
 
-  private func forecast(_ plan: Plan, _ loaded: LoadedCatalog) async throws -> Forecast {
-    try await known(plan, loaded) { _ in }.0
+  private func report(
+    _ work: PlannedWork, _ loaded: LoadedCatalog, _ state: CatalogState
+  ) async throws -> ForecastReport {
+    guard let coordinator else { return ForecastReport(try await known(work.plan, loaded) { _ in }.0) }
+    return try await ClientOptions.client(coordinator).plan(
+      loaded.tree.tar(), products: request.products, testPlan: request.testPlan, platforms: request.platforms(),
+      state: state)
   }
 
   /// The forecast, and what `ask` finds in this machine's store; nil where there is none.
@@ -110,18 +122,14 @@ struct PlanCommand: AsyncParsableCommand {
     return ComparisonReport(comparison, work.plan, forecast, history ?? LayerHistory())
   }
 
-  private func print(_ forecast: Forecast, _ work: PlannedWork) {
+  private func print(_ report: ForecastReport, _ work: PlannedWork) {
     var layers = Table("LAYER", "PLATFORM", "KEY", "WHAT", "WHY")
-    for layer in forecast.plan.layers {
-      let (what, why) = (forecast.layers[layer.key] ?? .notNeeded).words
-      layers.add(layer.title, layer.platform.description, layer.key.short, what, why)
-    }
     var cells = Table("CELL", "TARGET", "KEY", "WHAT", "WHY")
-    for cell in forecast.plan.cells {
-      let (what, why) = (forecast.cells[cell.key] ?? .notNeeded).words
-      cells.add(
-        cell.product + (cell.variant.isEmpty ? "" : " [\(cell.variant)]"), cell.target.platform.description,
-        cell.key.short, what, why)
+    for layer in report.layers {
+      layers.add(layer.title, layer.platform, LayerKey(text: layer.key).short, layer.what, layer.why)
+    }
+    for cell in report.cells {
+      cells.add(cell.title, cell.platform, CellKey(text: cell.key).short, cell.what, cell.why)
     }
     Output.write(layers.text + "\n" + cells.text + "\n")
     for impossible in work.impossible {
@@ -129,48 +137,7 @@ struct PlanCommand: AsyncParsableCommand {
         "left out: \(impossible.product) [\(impossible.variant)] \(impossible.target.platform): \(impossible.reason)\n")
     }
     Output.write(
-      "\(forecast.plan.layers.count) layers, \(forecast.layersToBuild.count) to build; "
-        + "\(forecast.plan.cells.count) cells, \(forecast.reusedCells.count) reused; "
-        + "\(forecast.plan.images.count) images\n")
-  }
-}
-
-extension Forecast.Fate {
-  var words: (what: String, why: String) {
-    switch self {
-    case .build(let reason): ("build", reason)
-    case .reuse(let reason): ("reuse", reason)
-    case .attach: ("wait", "a job is at it already")
-    case .notNeeded: ("-", "not needed: everything above it is reused")
-    }
-  }
-}
-
-/// A forecast as JSON.
-struct ForecastReport: Encodable {
-  struct Entry: Encodable {
-    var key: String
-    var title: String
-    var platform: String
-    var what: String
-    var why: String
-  }
-  var layers: [Entry]
-  var cells: [Entry]
-  /// False for a test plan, and for a catalog with changes that git has not committed.
-  var movesTags: Bool
-
-  init(_ forecast: Forecast) {
-    movesTags = forecast.plan.images.contains { !$0.tags.isEmpty }
-    layers = forecast.plan.layers.map { layer in
-      let (what, why) = (forecast.layers[layer.key] ?? .notNeeded).words
-      return Entry(key: layer.key.text, title: layer.title, platform: layer.platform.description, what: what, why: why)
-    }
-    cells = forecast.plan.cells.map { cell in
-      let (what, why) = (forecast.cells[cell.key] ?? .notNeeded).words
-      return Entry(
-        key: cell.key.text, title: cell.product + (cell.variant.isEmpty ? "" : " [\(cell.variant)]"),
-        platform: cell.target.platform.description, what: what, why: why)
-    }
+      "\(report.layers.count) layers, \(report.layers.count(where: \.isBuilt)) to build; "
+        + "\(report.cells.count) cells, \(report.cells.count(where: \.isReused)) reused; \(report.images) images\n")
   }
 }
