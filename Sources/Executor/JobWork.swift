@@ -78,13 +78,7 @@ struct JobWork {
       try ImageGraft.Image(below.manifest, config: below.config),
       try ImageGraft.Image(source.manifest, config: source.config)
     )
-    if let hidden = Set(graft.arguments).intersection(ImageGraft.environmentNames(parent)).min() {
-      throw Failure(
-        .input, code: "not-independent",
-        "\(layer.title): the image below sets '\(hidden)' by ENV, which hides the argument of that name",
-        hint: "give the argument another name, or leave out 'independent'")
-    }
-    let result = ImageGraft.independent(own, on: parent)
+    let result = try ImageGraft.independent(own, on: parent, arguments: graft.arguments, title: layer.title)
     for blob in result.newBlobs {
       guard try await executor.images.blobSize(blob.digest, in: repository) == nil else { continue }
       throw Failure(

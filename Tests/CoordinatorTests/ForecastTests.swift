@@ -202,4 +202,34 @@ import Testing
       #expect(build.cells.map(\.state).sorted { $0.rawValue < $1.rawValue } == [.passed, .reused])
     }
   }
+
+  // MARK: Independent fragments
+
+  @Test(arguments: [
+    // What is known of the independent layer, the layer below, the graft; what happens to the first.
+    (nil, nil, nil, "build"), (LayerState.available, nil, nil, "reuse"), (.building, .available, nil, "attach"),
+    (nil, .available, .available, "notNeeded"), (.failed, .available, .building, "build"),
+  ] as [(LayerState?, LayerState?, LayerState?, String)])
+  func whatIsGraftedIsNeededWhereSomethingIsGrafted(
+    _ own: LayerState?, _ core: LayerState?, _ graft: LayerState?, _ expected: String
+  ) async throws {
+    try await Bench.with { bench in
+      var catalog = bench.catalog
+      catalog.setTargets((Bench.amd64, required: true))
+      catalog.files["fragments/app/1.0.0/fragment.yml"]? += "independent: true\n"
+      catalog.files["fragments/app/1.0.0/Dockerfile.fragment"] = "COPY --link main.sh /main.sh\n"
+      let plan = try catalog.work().plan
+      let path = plan.cells[0].path
+      let grafted = try #require(plan.layers.first { $0.parent == .scratch }).key
+      var known = KnownResults()
+      for (key, state) in [(grafted, own), (path[0], core), (path[1], graft)] {
+        guard let state else { continue }
+        known.layers[key] = KnownLayer(state: state, image: Digest(of: key.text), generation: 1)
+      }
+      let forecast = Forecast(plan: plan, known: known, missing: [:])
+      let fate = try #require(forecast.layers[grafted])
+      #expect("\(fate)".hasPrefix(expected), "\(fate)")
+      #expect(forecast.layersToBuild.contains(path[1]) == (graft == nil))
+    }
+  }
 }

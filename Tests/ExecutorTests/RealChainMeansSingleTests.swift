@@ -114,9 +114,9 @@ import Testing
     let own = try await host.build(
       "FROM scratch\nARG SOURCE_DATE_EPOCH\n\(last)\n", on: base, standing: false, context: Self.context,
       arguments: example.arguments)
-    let result = ImageGraft.independent(
-      try ImageGraft.Image(own.manifest, config: own.config),
-      on: try ImageGraft.Image(parent.image.manifest, config: parent.image.config))
+    let result = try ImageGraft.independent(
+      ImageGraft.Image(own.manifest, config: own.config),
+      on: ImageGraft.Image(parent.image.manifest, config: parent.image.config), arguments: [], title: "app")
     #expect(result.newBlobs.map(\.blob) == own.newBlobs.map(\.blob))
     let grafted = BuiltLayer(
       manifest: result.manifest, config: result.config, newBlobs: own.newBlobs, steps: [], engineVersion: "")

@@ -129,9 +129,9 @@ struct ImageGraftTests {
   ) throws -> (config: [String: JSONValue], result: ImageGraft.Result) {
     let image = Self.image(["a", "b"], extra: #""kept":1,"#, containerConfig: parent)
     let grafted = Self.image(blobs, containerConfig: own, created: "1980-01-03T00:00:00Z")
-    let result = ImageGraft.independent(
-      try ImageGraft.Image(grafted.manifest, config: grafted.config),
-      on: try ImageGraft.Image(image.manifest, config: image.config))
+    let result = try ImageGraft.independent(
+      ImageGraft.Image(grafted.manifest, config: grafted.config),
+      on: ImageGraft.Image(image.manifest, config: image.config), arguments: ["ONE", "TWO"], title: "app")
     let config = try JSONValue.parse(result.config, what: "config")
     #expect(config["kept"] == .integer(1), "what nobody knows stays")
     return (config["config"]?.object ?? [:], result)
@@ -149,6 +149,12 @@ struct ImageGraftTests {
     #expect(config["history"]?.array?.compactMap { $0["created_by"]?.string } == ["a", "b", "x", "y"])
     #expect(config["created"]?.string == "1980-01-03T00:00:00Z")
     #expect(try ImageManifest(result.manifest).config.digest == Digest(of: result.config))
+  }
+
+  @Test("a parent that sets an argument by ENV would mean something else")
+  func hiddenArgument() throws {
+    let failure = #expect(throws: Failure.self) { try independent("{}", on: #"{"Env":["ONES=1","TWO=2"]}"#) }
+    #expect(failure?.code == "not-independent" && failure?.message.contains("app: the image below sets 'TWO'") == true)
   }
 
   @Test(

@@ -56,7 +56,16 @@ package enum ImageGraft {
 
   /// What was built on nothing, on a parent: its blobs on top of the parent's, and its config over the
   /// parent's as a builder would have changed it there.
-  package static func independent(_ own: Image, on parent: Image) -> Result {
+  ///
+  /// Throws where the parent sets one of `arguments` by ENV: there, a builder would take that value.
+  package static func independent(_ own: Image, on parent: Image, arguments: [String], title: String) throws -> Result {
+    let variables = (parent.config["config"]?["Env"]?.array ?? []).compactMap(\.string).map(name)
+    if let hidden = Set(arguments).intersection(variables).min() {
+      throw Failure(
+        .input, code: "not-independent",
+        "\(title): the image below sets '\(hidden)' by ENV, which hides the argument of that name",
+        hint: "give the argument another name, or leave out 'independent'")
+    }
     var config = parent.config
     config["created"] = own.config["created"] ?? config["created"]
     var settings = parent.config["config"]?.object ?? [:]
@@ -73,11 +82,6 @@ package enum ImageGraft {
     }
     config["config"] = .object(settings)
     return assemble(parent, own.blobs[...], own.diffIDs[...], own.history[...], config: config)
-  }
-
-  /// The names that an image sets for what runs in it.
-  package static func environmentNames(_ image: Image) -> Set<String> {
-    Set((image.config["config"]?["Env"]?.array ?? []).compactMap(\.string).map(name))
   }
 
   /// A variable that is there keeps its place. PATH is the builder's own: no independent fragment sets it.
