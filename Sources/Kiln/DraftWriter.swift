@@ -20,6 +20,7 @@ struct DraftWriter {
   struct Report: Encodable {
     struct Item: Encodable {
       var file: String
+      var line: Int?
       var field: String?
       var why: String
     }
@@ -44,7 +45,7 @@ struct DraftWriter {
       try Output.json(
         Report(
           products: counts[0], manifests: counts[1], templates: counts[2], fragments: counts[3], plans: counts[4],
-          leftOut: left.map { Report.Item(file: $0.file, field: $0.field, why: $0.message) },
+          leftOut: left.map { Report.Item(file: $0.file, line: $0.line, field: $0.field, why: $0.message) },
           wrong: wrong.map(\.description)))
     } else {
       Output.write(

@@ -176,4 +176,86 @@ struct CatalogCommandTests {
     #expect(none.status == 3 && none.errors.contains("is missing: this is not a store"), "\(none)")
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.root.path).sorted() == ["catalog", "store"])
   }
+
+  @Test("a Dockerfile is taken over whole or not at all, with its context; what is ignored is not read")
+  func initializing() async throws {
+    let folder = try CatalogFolder()
+    defer { folder.remove() }
+    func write(_ path: String, _ text: String) throws {
+      let file = folder.root.appendingPathComponent("app/\(path)")
+      try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+      try Data(text.utf8).write(to: file)
+    }
+    try write(
+      "Dockerfile", "FROM debian:12 AS base\nRUN true\nFROM base\nCOPY . /app\nRUN --mount=type=secret,id=k true\n")
+    try write("Dockerfile.dockerignore", "skipped\n*ignore\n")
+    try write(".dockerignore", "main.sh\n")
+    try write("main.sh", "#!/bin/sh\n")
+    // What cannot be read into a catalog does no harm where it is ignored.
+    let skipped = folder.root.appendingPathComponent("app/skipped/empty")
+    try FileManager.default.createDirectory(at: skipped, withIntermediateDirectories: true)
+    let told = try await folder.kiln().run(["catalog", "init", "--from", "app/Dockerfile", "--platform", "linux/arm64"])
+    #expect(told.status == 0, "\(told)")
+    #expect(
+      told.errors == "not taken over: app/Dockerfile:5: that the secret 'k' may be missing: it is required now\n")
+    #expect(
+      told.output.hasSuffix(
+        "1 products, 1 manifests, 1 templates, 2 fragments, 0 test plans; 1 things not taken over, 0 to be mended\n"))
+    #expect(try folder.read("fragments/app/1.0.0/context/main.sh") == "#!/bin/sh\n")
+    #expect(try folder.read("products/app.yml").contains("linux/arm64"))
+    let checked = try await folder.kiln().run(["catalog", "check"])
+    #expect(checked.status == 0, "\(checked)")
+    struct Report: Decodable {
+      struct Item: Decodable { var line: Int? }
+      var leftOut: [Item]
+    }
+    let report: Report = try await folder.kiln().json(
+      ["catalog", "init", "--from", "app/Dockerfile", "--output", "app/skipped/catalog", "--json"])
+    #expect(report.leftOut.map(\.line) == [5])
+    let again = try await folder.kiln().run(["catalog", "init", "--from", "app/Dockerfile"])
+    #expect(again.status == 2 && again.errors.contains("is there already"), "\(again)")
+
+    try write("Dockerfile", "FROM debian\nRUN true\n\nVOLUM /x\nCOPY skipped /s\n")
+    let bad = try await folder.kiln().run(["catalog", "init", "--from", "app/Dockerfile", "--output", "new/catalog"])
+    #expect(bad.status == 3 && bad.output.isEmpty, "\(bad)")
+    #expect(bad.errors.contains("app/Dockerfile:4: 'VOLUM' is not an instruction; did you mean 'VOLUME'?\n"))
+    #expect(bad.errors.contains("app/Dockerfile:5: 'skipped' matches nothing in the build context\n"))
+    let none = try await folder.kiln().run(["catalog", "init", "--from", "compose.yml", "--output", "new/catalog"])
+    #expect(none.status == 2 && none.errors.contains("a compose file is not read"), "\(none)")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.root.path).sorted() == ["app", "catalog"])
+  }
+
+  @Test("a buildx that prints a bake file again, escapes and all, is understood like one that does not")
+  func newerBake() async throws {
+    let folder = try CatalogFolder()
+    defer { folder.remove() }
+    let programs = folder.root.appendingPathComponent("programs")
+    try FileManager.default.createDirectory(at: programs, withIntermediateDirectories: true)
+    let docker = programs.appendingPathComponent("docker")
+    // Says what was asked, and what buildx 0.23 answers.
+    try Data(
+      #"""
+      #!/bin/sh
+      echo "$@" >> "$HOME/asked"
+      if [ "$5" = - ]; then
+        echo '{"target": {"default": {"args": {"A": "$${B}"}}}}'
+      else
+        printf '%s' '{"target": {"a": {"dockerfile-inline": "FROM debian\nRUN echo $${HOME}\n"}}}'
+      fi
+
+      """#.utf8
+    ).write(to: docker)
+    try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: docker.path)
+    try Data().write(to: folder.root.appendingPathComponent("bake.json"))
+    let path = programs.path + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "")
+    let told = try await folder.kiln(["PATH": path]).run(
+      ["catalog", "init", "--from", "bake.json", "--target", "a", "--target", "b c"])
+    #expect(told.status == 0, "\(told)")
+    #expect(try folder.read("fragments/a/1.0.0/Dockerfile.fragment") == "RUN echo ${HOME}\n")
+    let asked = try String(contentsOf: folder.root.appendingPathComponent("asked"), encoding: .utf8)
+    #expect(
+      asked.split(separator: "\n") == [
+        "buildx bake --print --file \(folder.root.path)/bake.json a b c", "buildx bake --print --file -",
+      ])
+  }
 }

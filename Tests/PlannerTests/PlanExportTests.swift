@@ -30,7 +30,7 @@ import Testing
     let rendered = try catalog.render(
       catalog.compose(manifest: "hello", choice: ["core": "0.3.0"]), platform: arm64, lock: fixture.lock)
     #expect(target.dockerfile.contains("RUN echo $${HOME} %%{x} $$${PATH}\n"), "bake would read these as its own")
-    #expect(target.dockerfile.replacing("$${", with: "${").replacing("%%{", with: "%{") == rendered.text)
+    #expect(target.dockerfile.replacing("$${", with: "${").replacing("%%{", with: "%{") == rendered.markedText)
   }
 
   @Test func oneTargetKeepsTheTagsOfItsImage() throws {

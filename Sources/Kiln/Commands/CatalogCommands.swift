@@ -8,7 +8,7 @@ import Registry
 struct CatalogCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "catalog", abstract: "Check a catalog, or make one from what there is.",
-    subcommands: [CatalogCheckCommand.self, CatalogImportCommand.self])
+    subcommands: [CatalogCheckCommand.self, CatalogInitCommand.self, CatalogImportCommand.self])
 }
 
 struct CatalogCheckCommand: AsyncParsableCommand {
@@ -71,6 +71,7 @@ struct RenderCommand: AsyncParsableCommand {
   var choices: [String] = []
   @Option(help: "A file to write instead; fragments' .dockerignore files go to FILE.dockerignore, where docker looks.")
   var output: String?
+  @Flag(help: "Put each fragment between comments that 'kiln catalog init' reads.") var markers = false
   @OptionGroup var catalog: CatalogOptions
 
   func run() async throws {
@@ -86,15 +87,16 @@ struct RenderCommand: AsyncParsableCommand {
     if !unlocked.isEmpty { throw CatalogErrors(unlocked) }
     let composition = try loaded.catalog.compose(manifest: manifest, choice: choice)
     let rendered = try loaded.catalog.render(composition, platform: platform, lock: loaded.lock)
+    let text = markers ? rendered.markedText : rendered.text
     guard let output else {
-      Output.write(rendered.text)
+      Output.write(text)
       if !rendered.ignoreText.isEmpty {
         FileHandle.standardError.write(
           Data("note: fragments ignore files; 'kiln render --output FILE' writes FILE.dockerignore too\n".utf8))
       }
       return
     }
-    try Data(rendered.text.utf8).write(to: URL(fileURLWithPath: output))
+    try Data(text.utf8).write(to: URL(fileURLWithPath: output))
     let ignoreFile = URL(fileURLWithPath: output + ".dockerignore")
     if rendered.ignoreText.isEmpty {
       // One of an earlier render would hide files from docker.

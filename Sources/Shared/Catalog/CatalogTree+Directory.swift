@@ -33,11 +33,27 @@ extension CatalogTree {
     return reader.entries
   }
 
+  /// A build context's files and folders, by the same rules: of `paths`, what `ignore` (the text of a
+  /// .dockerignore) lets through. Blocks while it reads.
+  package static func context(
+    _ paths: [String], in directory: URL, ignore: String?
+  ) throws(CatalogErrors) -> [Entry] {
+    var reader = Reader(root: directory.path)
+    reader.isContext = true
+    reader.ignore = ignore.map { IgnoreRules($0) }
+    reader.readThese(paths)
+    try reader.found.throwIfAny()
+    return reader.entries
+  }
+
   private struct Reader {
     let root: String
     var entries: [Entry] = []
     var totalBytes = 0
     var allowsEmptyFolders = false
+    /// None of its files is a definition.
+    var isContext = false
+    var ignore: IgnoreRules?
     let found = Diagnostics()
 
     init(root: String) { self.root = root }
@@ -98,6 +114,12 @@ extension CatalogTree {
       return names.sorted()
     }
 
+    /// Below an ignored folder something may be there again by an exception.
+    private func isIgnored(_ path: String, isFolder: Bool) -> Bool {
+      guard let ignore, ignore.ignores(path) else { return false }
+      return !isFolder || !ignore.rules.contains(where: \.isException)
+    }
+
     private mutating func visit(_ path: String, depth: Int) {
       guard entries.count < CatalogTree.maxFiles else {
         if entries.count == CatalogTree.maxFiles { found.add(path, nil, "more than \(CatalogTree.maxFiles) files") }
@@ -112,14 +134,18 @@ extension CatalogTree {
         found.add(path, nil, "cannot be read: \(Self.systemMessage)")
         return
       }
-      switch status.st_mode & S_IFMT {
+      let kind = status.st_mode & S_IFMT
+      if isIgnored(path, isFolder: kind == S_IFDIR) { return }
+      switch kind {
       case S_IFDIR:
         guard let names = list(path) else {
           found.add(path, nil, "cannot be read: \(Self.systemMessage)")
           return
         }
         // Docker would copy an empty folder, git does not keep it: two hosts, two images.
-        if names.isEmpty, !allowsEmptyFolders, depth > 3 || !CatalogTree.folders.contains(CatalogTree.top(of: path)) {
+        if names.isEmpty, !allowsEmptyFolders,
+          isContext || depth > 3 || !CatalogTree.folders.contains(CatalogTree.top(of: path))
+        {
           found.add(path, nil, "an empty folder, which git does not keep; put a file into it or remove it")
         }
         for name in names { visit("\(path)/\(name)", depth: depth + 1) }
@@ -130,7 +156,7 @@ extension CatalogTree {
     }
 
     private mutating func readLink(_ path: String) {
-      guard path.contains("/") else {
+      guard isContext || path.contains("/") else {
         found.add(path, nil, "a symlink; the catalog's own folders and files must be in it themselves")
         return
       }

@@ -7,6 +7,8 @@ struct ContextSources {
   let tree: CatalogTree
   /// What the folder's .dockerignore takes away.
   private let ignore: IgnoreRules?
+  /// For messages, in place of what the folder says.
+  private let name: String?
 
   struct Problem: Error {
     let message: String
@@ -24,6 +26,13 @@ struct ContextSources {
     self.tree = tree
     let file = folder.isEmpty ? nil : tree.file("\(folder)/\(IgnoreRules.fileName)")
     ignore = file.flatMap { String(validating: $0, as: UTF8.self) }.map { IgnoreRules($0) }
+    name = nil
+  }
+
+  /// The build context of a Dockerfile that is no part of a catalog, put into `folder` of a tree.
+  init(buildContext folder: String, tree: CatalogTree, ignore: IgnoreRules?) {
+    (self.folder, self.tree, self.ignore) = (folder, tree, ignore)
+    name = "build context"
   }
 
   /// The folder's rules, as a .dockerignore of the catalog would say them.
@@ -55,13 +64,14 @@ struct ContextSources {
   }
 
   private var place: String {
+    if let name { return name }
     if folder.isEmpty { return "catalog" }
     return isApplication
       ? "application's folder" : folder.hasPrefix("templates/") ? "template's folder" : "fragment's folder"
   }
 
   /// A folder without definitions, which may be taken as a whole.
-  private var isApplication: Bool { folder.hasPrefix(CatalogTree.applicationFolder + "/") }
+  private var isApplication: Bool { name != nil || folder.hasPrefix(CatalogTree.applicationFolder + "/") }
 
   /// What `source` (expanded: a path, or a pattern where those count) matches, relative to the catalog
   /// and sorted; never nothing.

@@ -87,7 +87,7 @@ package struct BakeFile: Sendable, Hashable, Encodable {
       return Self.layoutScheme + (path.hasPrefix("/") ? "" : catalogPath + "/") + path
     }
     return Target(
-      context: catalogPath, contexts: contexts.isEmpty ? nil : contexts, dockerfile: literal(rendered.text),
+      context: catalogPath, contexts: contexts.isEmpty ? nil : contexts, dockerfile: literal(rendered.markedText),
       platforms: [platform.description], args: ["SOURCE_DATE_EPOCH": "\(Recipe.sourceDateEpochSeconds)"])
   }
 

@@ -188,13 +188,17 @@ extension Instruction {
     var type: String { (self["type"] ?? "bind").lowercased() }
     var isContextBind: Bool { type == "bind" && !has("from") }
 
-    /// As a flag that is read as this.
-    var word: String {
-      let fields = options.map { option in
+    /// As a flag's value that is read as this.
+    var value: String {
+      options.map { option in
         let field = option.value.map { "\(option.key)=\($0)" } ?? option.key
         return field.contains(",") || field.contains("\"") ? "\"\(field.replacing("\"", with: "\"\""))\"" : field
-      }
-      return fields.joined(separator: ",").unicodeScalars.reduce(into: "--mount=") { text, scalar in
+      }.joined(separator: ",")
+    }
+
+    /// As a flag that is read as this.
+    var word: String {
+      value.unicodeScalars.reduce(into: "--mount=") { text, scalar in
         if " \t\u{b}\u{c}'\"\\".unicodeScalars.contains(scalar) { text.append("\\") }
         text.unicodeScalars.append(scalar)
       }

@@ -34,12 +34,15 @@ package struct CatalogDraft: Sendable {
 
   mutating func write(_ entry: CatalogTree.Entry) { files[entry.path] = entry.content }
 
-  mutating func leave(_ file: String, _ field: String?, _ why: String, hint: String? = nil) {
-    leftOut.append(Diagnostic(file: file, field: field, why, suggestion: hint.map(Diagnostic.Suggestion.hint)))
+  mutating func leave(_ item: Diagnostic) { leftOut.append(item) }
+
+  mutating func leave(_ file: String, line: Int? = nil, _ field: String?, _ why: String, hint: String? = nil) {
+    leftOut.append(
+      Diagnostic(file: file, line: line, field: field, why, suggestion: hint.map(Diagnostic.Suggestion.hint)))
   }
 
   /// `text` as a valid name; says so where it had to be changed, or could not.
-  mutating func name(_ text: String, _ file: String, _ field: String) -> String? {
+  mutating func name(_ text: String, _ file: String, line: Int? = nil, _ field: String) -> String? {
     if Name.isValid(text) { return text }
     if let known = names[text] { return known }
     var name = ""
@@ -53,31 +56,48 @@ package struct CatalogDraft: Sendable {
     name = String(name.prefix(63))
     while name.last == "-" { name.removeLast() }
     guard Name.isValid(name) else {
-      leave(file, field, "'\(text)' is not a name: \(Fields.nameRule)")
+      leave(file, line: line, field, "'\(text)' is not a name: \(Fields.nameRule)")
       return nil
     }
     names[text] = name
-    leave(file, field, "'\(text)' is not a name: \(Fields.nameRule); it is called '\(name)' now")
+    leave(file, line: line, field, "'\(text)' is not a name: \(Fields.nameRule); it is called '\(name)' now")
     return name
   }
 
   /// Notes a base image; nil, having said why, where it cannot be one.
-  mutating func base(_ text: String, _ file: String, _ field: String?) -> String? {
+  mutating func base(_ text: String, _ file: String, line: Int? = nil, _ field: String?) -> String? {
     guard let image = ImageName(text) else {
-      leave(file, field, "'\(text)' cannot be a base image: \(text == "scratch" ? "it is no image" : "not understood")")
+      leave(
+        file, line: line, field,
+        "'\(text)' cannot be a base image: \(text == "scratch" ? "it is no image" : "not understood")")
       return nil
     }
     if image.digest != nil {
       leave(
-        file, field, "the digest of '\(text)': digests are in catalog.lock",
+        file, line: line, field, "the digest of '\(text)': digests are in catalog.lock",
         hint: "'kiln lock' pins what the tag is now")
     }
     bases[image.baseName] = image
     return image.baseName
   }
 
-  mutating func writeSettings(name: String, context: Set<String>) {
+  /// Notes the base image `name` that is at `address`: an image's name, or `oci-layout:PATH[:TAG]`.
+  mutating func addBase(_ name: String, at address: String) -> Bool {
+    var image = ImageName(address)
+    if address.hasPrefix(BaseDefinition.layoutPrefix), let whole = ImageName(name) {
+      image = whole
+      let path = address.dropFirst(BaseDefinition.layoutPrefix.count)
+      let parts = path.split(separator: ":", maxSplits: 1).map(String.init)
+      image?.source = BaseDefinition.layoutPrefix + (parts.first ?? "")
+      image?.tag = parts.count > 1 ? parts[1] : nil
+    }
+    bases[name] = image
+    return image.map { Reference.isSource($0.source) && $0.tag.map(Name.isTag) ?? true } ?? false
+  }
+
+  mutating func writeSettings(name: String, context: Set<String>, registry: String? = nil) {
     var text = "name: \(name)\n"
+    if let registry { text += "registry: \(Self.quoted(registry))\n" }
     text += bases.isEmpty ? "bases: {}\n" : "bases:\n"
     for (base, image) in bases.sorted(by: { $0.key < $1.key }) {
       text += "  \(Self.quoted(base)):\n    source: \(Self.quoted(image.source))\n"

@@ -13,8 +13,15 @@ extension DockerfileText {
     var images: [String: String] = [:]
     /// Names that are stages, whatever base has the same.
     var stages: Set<String> = []
+    /// What becomes of a path, where it is not put behind the folder of `sources`.
+    var path: ((String) throws(ContextSources.Problem) -> String)?
 
     func image(_ name: String) -> String? { stages.contains(name) ? nil : images[name] }
+
+    fileprivate func place(_ source: String) throws(ContextSources.Problem) -> String {
+      if let path { return try path(source) }
+      return try sources.rewritten(source)
+    }
   }
 
   /// What cannot be rendered, and where.
@@ -83,7 +90,7 @@ extension DockerfileText {
 }
 
 extension Instruction {
-  fileprivate func rewritten(
+  func rewritten(
     _ rewriting: DockerfileText.Rewriting, _ scope: ArgumentScope
   ) throws(ContextSources.Problem) -> String {
     switch keyword {
@@ -97,7 +104,7 @@ extension Instruction {
     }
   }
 
-  fileprivate func withValues(_ values: [String: String]) -> String {
+  func withValues(_ values: [String: String]) -> String {
     // What has its value already stays as it is written.
     guard declaredArguments.contains(where: { values[$0.name] != nil && values[$0.name] != $0.value }) else {
       return raw
@@ -113,12 +120,9 @@ extension Instruction {
   ) throws(ContextSources.Problem) -> String {
     let image = flag("from")?.value.flatMap(rewriting.image)
     let words = try contextWords(scope)
-    let hasPaths = !rewriting.sources.folder.isEmpty && words.contains(where: \.isContextPath)
-    guard image != nil || hasPaths else { return raw }
     var list: [String] = []
-    for (word, isContextPath) in words {
-      list.append(isContextPath && hasPaths ? try rewriting.sources.rewritten(word) : word)
-    }
+    for (word, isContextPath) in words { list.append(isContextPath ? try rewriting.place(word) : word) }
+    guard image != nil || list != words.map(\.word) else { return raw }
     let flags = flags.map { flag in image.flatMap { flag.name == "from" ? "--from=\($0)" : nil } ?? flag.word }
     return ([keyword] + flags + [json == nil ? list.joined(separator: " ") : Self.jsonList(list)])
       .joined(separator: " ") + "\n" + rawHeredocs
@@ -147,9 +151,10 @@ extension Instruction {
           mount.options[index].value = image
           isRewritten = true
         }
-        if mount.isContextBind, !rewriting.sources.folder.isEmpty, option.key == "source" || option.key == "src" {
-          mount.options[index].value = try rewriting.sources.rewritten(option.value ?? "")
-          isRewritten = true
+        if mount.isContextBind, option.key == "source" || option.key == "src" {
+          let place = try rewriting.place(option.value ?? "")
+          isRewritten = isRewritten || place != option.value
+          mount.options[index].value = place
         }
       }
       words.append(isRewritten ? mount.word : flag.word)

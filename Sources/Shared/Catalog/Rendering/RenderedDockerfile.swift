@@ -37,6 +37,15 @@ package struct RenderedDockerfile: Sendable, Hashable {
   /// What `kiln render` prints. Its context is the catalog's directory.
   package var text: String { prologue + sections.map(\.text).joined() }
 
+  /// The same with each fragment between marker comments that name its version: `kiln catalog init`
+  /// makes the fragments of it again.
+  package var markedText: String {
+    prologue
+      + sections.map { section in
+        section.fragment.map { "#--MODULE:\($0.id)--#\n\(section.text)#--ENDMODULE--#\n" } ?? section.text
+      }.joined()
+  }
+
   /// What must stand in `.dockerignore`, for docker to leave out of its context what Kiln leaves out:
   /// the fragments' own, seen from the catalog. Docker reads it as `FILE.dockerignore` too.
   package var ignoreText: String
