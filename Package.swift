@@ -131,6 +131,6 @@ let package = Package(
     tests(
       "FarmTests",
       ["kiln", "JobQueue", "JobQueueAMQP", "Model", "RecordStore", "TestSupport", logging]),
-    tests("KilnTests", ["kiln", "Model", "RecordStore", "TestSupport"]),
+    tests("KilnTests", ["kiln", "Model", "RecordStore", "TestSupport"], fixtures: ["Corpus"]),
   ]
 )

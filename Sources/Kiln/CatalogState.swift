@@ -31,8 +31,11 @@ enum CatalogState: Sendable, Hashable {
       for source in loaded.tree.outsideSources() {
         guard case .folder(let path) = source.place, case .application(let paths) = source.kind else { continue }
         let folder = URL(fileURLWithPath: path, relativeTo: loaded.folder).standardizedFileURL
-        let other = try await look(folder, paths.map { $0.isEmpty ? "." : $0 })
-        if !other.movesTags { return other }
+        guard
+          case .changed(let what) = try await look(
+            folder, paths.map { $0.isEmpty ? "." : $0 }, ignored: Self.sent(source, loaded.tree))
+        else { continue }
+        return .changed("\(path): \(what)")
       }
       return state
     } catch let failure as Failure {
@@ -42,12 +45,31 @@ enum CatalogState: Sendable, Hashable {
     }
   }
 
-  private static func look(_ folder: URL, _ paths: [String]) async throws -> CatalogState {
+  /// The files of an application's source that its `.dockerignore` lets through.
+  private static func sent(_ source: OutsideSource, _ tree: CatalogTree) -> Set<String> {
+    let rules = tree.file("\(source.folder)/\(IgnoreRules.fileName)").map {
+      IgnoreRules(String(decoding: $0, as: UTF8.self))
+    }
+    let files = tree.entries(below: source.folder).map { String($0.path.dropFirst(source.folder.count + 1)) }
+    return Set(files.filter { !(rules?.ignores($0) ?? false) })
+  }
+
+  /// - Parameter ignored: which of the files count that git is told to ignore; nil: all.
+  private static func look(_ folder: URL, _ paths: [String], ignored: Set<String>? = nil) async throws -> CatalogState {
     guard Git.isInRepository(folder) else { return .unversioned }
     let git = Git(folder: folder)
     // What Kiln reads, ignored files too: git may not know them, a build does.
-    let status = try await git.output(["status", "--porcelain", "--ignored", "--untracked-files=all", "--"] + paths)
-    let lines = status.split(separator: "\n")
+    let status = try await git.output(
+      ["status", "--porcelain", "-z", "--ignored", "--untracked-files=all", "--"] + paths)
+    var lines = status.split(separator: "\0").map(String.init)
+    if let ignored, lines.contains(where: { $0.hasPrefix("!!") }) {
+      let prefix = try await git.output(["rev-parse", "--show-prefix"])
+      lines.removeAll { line in
+        guard line.hasPrefix("!! ") else { return false }
+        let path = String(line.dropFirst(3 + prefix.count))
+        return !ignored.contains { $0 == path || path.hasSuffix("/") && $0.hasPrefix(path) }
+      }
+    }
     if lines.allSatisfy({ $0.hasPrefix("!!") }), try await git.output(["ls-files", "--", "."]).isEmpty {
       return .unversioned
     }
@@ -73,7 +95,9 @@ struct Git: Sendable {
   }
 
   func run(_ arguments: [String], maxOutputBytes: Int = 4 << 20) async throws -> Program.Result {
-    var environment = ["LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"]
+    var environment = [
+      "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1",
+    ]
     for name in ["PATH", "HOME"] { environment[name] = Environment.value(name) }
     var program = Program("git", ["-C", folder.path] + arguments, environment: environment, deadlineSeconds: 60)
     program.maxOutputBytes = maxOutputBytes

@@ -16,7 +16,10 @@ import Foundation
 struct Bench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "kiln-bench", abstract: "How fast the parts of a farm are, on real services.",
-    subcommands: [QueueCommand.self, FarmCommand.self, LayerCommand.self, ChangeCommand.self, MemoryCommand.self])
+    subcommands: [
+      QueueCommand.self, FarmCommand.self, LayerCommand.self, ChangeCommand.self, VariantsCommand.self,
+      MemoryCommand.self,
+    ])
 
   static func main() async {
     // A broker or a registry that goes away must not end us without a word.

@@ -14,9 +14,13 @@ struct BenchCatalog {
     var text: String
     var files: [String: Data] = [:]
     var independent = false
+    /// A version with one line more.
+    var changed: String?
   }
 
   var fragments: [Fragment]
+  /// On all platforms of the base, not on the first alone.
+  var everywhere = false
 
   /// `count` chains of `length` layers that share none, and a cell on each; no layer is in a plan of
   /// another salt.
@@ -31,7 +35,9 @@ struct BenchCatalog {
   }
 
   func plan(_ base: SampleBase) throws -> PlannedWork {
-    try Planner.plan(catalog: catalog(), lock: lock(base), request: PlanRequest(), catalogRevision: nil)
+    try Planner.plan(
+      catalog: catalog(), lock: lock(base), request: PlanRequest(platforms: everywhere ? [] : [base.platform]),
+      catalogRevision: nil)
   }
 
   private func catalog() throws -> Catalog {
@@ -40,7 +46,7 @@ struct BenchCatalog {
 
   private func lock(_ base: SampleBase) -> Lock {
     Lock(bases: [
-      "busybox": Lock.Base(source: SampleBase.source, tag: "latest", platforms: [base.platform: base.digest])
+      "busybox": Lock.Base(source: SampleBase.source, tag: "latest", platforms: base.digests)
     ])
   }
 
@@ -81,6 +87,7 @@ struct BenchCatalog {
       tags: ["{version}\(axes.isEmpty ? "" : "-{variant}")"]
       targets:
         - platform: linux/amd64
+        - platform: linux/arm64
       \(axes.isEmpty ? "" : matrix)tests:
         - name: runs
           command: ["true"]
@@ -92,7 +99,10 @@ struct BenchCatalog {
         let more = fragment.independent ? "independent: true\n" : ""
         write(
           "\(folder)/fragment.yml", "name: \(fragment.name)\nversion: \(version)\ndescription: nothing\n\(more)")
-        write("\(folder)/Dockerfile.fragment", fragment.text.replacing("{version}", with: version))
+        write(
+          "\(folder)/Dockerfile.fragment",
+          fragment.text.replacing("{version}", with: version)
+            + (fragment.changed == version ? "LABEL more=line\n" : ""))
         for (name, bytes) in fragment.files { files["\(folder)/\(name)"] = bytes }
       }
     }
@@ -105,17 +115,45 @@ struct SampleBase: Sendable {
   /// What catalogs call it; where it really is, only `open` knows.
   static let source = "localhost/base"
 
+  /// linux/amd64.
   let platform: Platform
-  let digest: Digest
-  let layout: URL
+  private(set) var digests: [Platform: Digest]
+  private(set) var layout: URL
+
+  /// Of `platform`.
+  var digest: Digest { digests[platform] ?? Digest(of: Data()) }
 
   static func open() async throws -> SampleBase {
     let layout = URL(fileURLWithPath: try Address.require("KILN_TEST_BASE"), isDirectory: true)
     let store = try OCILayoutStore(directory: layout)
     let platforms = try await PlatformResolution.resolve("latest", in: "", of: store)
-    guard let platform = Platform("linux/amd64"), let digest = platforms[platform] else {
+    guard let platform = Platform("linux/amd64"), platforms[platform] != nil else {
       throw BenchError("the sample base image is not for linux/amd64")
     }
-    return SampleBase(platform: platform, digest: digest, layout: layout)
+    return SampleBase(platform: platform, digests: platforms, layout: layout)
+  }
+
+  /// Other images with the same blobs, in a copy of the layout in `folder`.
+  func moved(to folder: URL) async throws -> SampleBase {
+    try FileManager.default.copyItem(at: layout, to: folder)
+    let store = try OCILayoutStore(directory: folder)
+    var base = self
+    base.layout = folder
+    for (platform, digest) in digests {
+      guard let old = try await store.manifest(.digest(digest), in: "") else { throw BenchError("no base \(digest)") }
+      let image = try ImageManifest(old)
+      var config = try JSONValue.parse(
+        try await store.blob(image.config.digest, in: "", maxBytes: 1 << 20), what: "the base's config")
+      config["comment"] = .string("moved")
+      let bytes = config.canonicalBytes
+      try await store.upload(bytes, digest: Digest(of: bytes), to: "")
+      var manifest = try JSONValue.parse(old.bytes, what: "the base's manifest")
+      manifest["config"]?["digest"] = .string("\(Digest(of: bytes))")
+      manifest["config"]?["size"] = .integer(Int64(bytes.count))
+      let new = Manifest(mediaType: old.mediaType, bytes: manifest.canonicalBytes)
+      try await store.put(new, in: "", tag: nil)
+      base.digests[platform] = new.digest
+    }
+    return base
   }
 }

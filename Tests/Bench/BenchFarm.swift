@@ -38,7 +38,7 @@ struct BenchFarm: Sendable {
     let folder = folder.appendingPathComponent(identifier, isDirectory: true)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let pool = Pool(
-      name: PoolName(text: "bench-\(identifier)"), platforms: [base.platform], slots: slots,
+      name: PoolName(text: "bench-\(identifier)"), platforms: base.digests.keys.sorted(), slots: slots,
       builder: Pool.Builder(host: try Address.require("KILN_TEST_ENGINE_A")))
     var farm =
       switch kind {

@@ -200,4 +200,26 @@ import Testing
         "a-base@1.0.0", "b-base@1.0.0",
       ])
   }
+
+  @Test("two targets that a catalog would call the same are refused")
+  func sameName() throws {
+    let bake = try Self.document(
+      #"{"App": {"dockerfile-inline": "FROM debian\nRUN a\n"}, "app": {"dockerfile-inline": "FROM debian\nRUN b\n"}}"#)
+    let errors = #expect(throws: CatalogErrors.self) { try Self.draft(bake) }
+    #expect(errors?.diagnostics.first?.message.contains("are both called 'app'") == true)
+  }
+
+  @Test(
+    "the version is the most exact tag that is a number",
+    arguments: [
+      (["x/app:latest", "x/app:1.2.3", "x/app:1.2"], "1.2.3", ["latest", "{version}", "1.2"]),
+      (["x/app:1", "x/app:v1.10"], "1", ["{version}", "v1.10"]), (["x/app:latest"], "1.0.0", ["latest"]),
+    ])
+  func version(_ tags: [String], _ version: String, _ rules: [String]) throws {
+    let list = tags.map { "\"\($0)\"" }.joined(separator: ", ")
+    let draft = try Self.draft(
+      Self.document(#"{"app": {"dockerfile-inline": "FROM debian\nRUN a\n", "tags": [\#(list)]}}"#))
+    let product = try #require(try DockerfileInitTests.catalog(draft).products["app"])
+    #expect(product.version == version && product.tagRules.map(\.value) == rules)
+  }
 }

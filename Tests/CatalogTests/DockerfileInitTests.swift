@@ -229,6 +229,17 @@ import Testing
         """
       ]),
     Case(
+      testDescription: "a stage may have the name of its own image, or of another's",
+      text:
+        "FROM debian AS debian\nRUN one\nFROM debian AS alpine\nRUN two\nFROM busybox\n"
+        + "COPY --from=debian /a /a\nCOPY --from=alpine /b /b\nCOPY --from=debian /c /c\n",
+      files: [
+        "fragments/app/1.0.0/Dockerfile.fragment":
+          "COPY --from=app-debian /a /a\nCOPY --from=app-alpine /b /b\nCOPY --from=app-debian /c /c\n",
+        "fragments/app/1.0.0/Dockerfile.stages":
+          "FROM debian AS app-debian\nRUN one\nFROM app-debian AS app-alpine\nRUN two\n",
+      ]),
+    Case(
       testDescription: "line ends and a byte order mark are made plain",
       text: "\u{FEFF}FROM debian\r\nRUN true && \\\r\n  true\r\n",
       files: ["fragments/app/1.0.0/Dockerfile.fragment": "RUN true && \\\n  true\n"]),

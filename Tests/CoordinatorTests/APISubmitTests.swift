@@ -152,6 +152,9 @@ import Testing
           #expect((400..<500).contains(refused.status), "\(query): \(refused.status)")
         }
         #expect(try await api.post(tar, key: nil, to: "/plan", token: nil).status == 401)
+        // Tags are never for a part of the platforms.
+        let whole: SubmitReply = try await api.submit(key: "one", query: "?platform=linux/amd64").value()
+        #expect(whole.cells == 2)
       }
     }
   }

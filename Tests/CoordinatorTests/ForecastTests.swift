@@ -205,11 +205,12 @@ import Testing
 
   // MARK: Independent fragments
 
-  @Test(arguments: [
-    // What is known of the independent layer, the layer below, the graft; what happens to the first.
-    (nil, nil, nil, "build"), (LayerState.available, nil, nil, "reuse"), (.building, .available, nil, "attach"),
-    (nil, .available, .available, "notNeeded"), (.failed, .available, .building, "build"),
-  ] as [(LayerState?, LayerState?, LayerState?, String)])
+  @Test(
+    arguments: [
+      // What is known of the independent layer, the layer below, the graft; what happens to the first.
+      (nil, nil, nil, "build"), (LayerState.available, nil, nil, "reuse"), (.building, .available, nil, "attach"),
+      (nil, .available, .available, "notNeeded"), (.failed, .available, .building, "build"),
+    ] as [(LayerState?, LayerState?, LayerState?, String)])
   func whatIsGraftedIsNeededWhereSomethingIsGrafted(
     _ own: LayerState?, _ core: LayerState?, _ graft: LayerState?, _ expected: String
   ) async throws {

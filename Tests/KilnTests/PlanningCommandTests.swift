@@ -198,6 +198,23 @@ import Testing
       try await commit(folder)
       let report: PlanReport = try await folder.kiln().json(["plan", "--json"])
       #expect(report.movesTags)
+      // What git ignores counts where it is sent.
+      try folder.write("fragments/leaves/1.0.0/Dockerfile.fragment", "COPY . /said/\n")
+      for (path, text) in [(".gitignore", "built\n"), (".dockerignore", "built\n"), ("built/all.txt", "all\n")] {
+        let file = source.deletingLastPathComponent().appendingPathComponent(path)
+        try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try Data(text.utf8).write(to: file)
+      }
+      try await commit(folder)
+      let unsent = try await folder.kiln().run(["plan", "--json"])
+      #expect(unsent.output.contains(#""movesTags" : true"#), "\(unsent)")
+      try Data("".utf8).write(to: source.deletingLastPathComponent().appendingPathComponent(".dockerignore"))
+      try await commit(folder)
+      let sent = try await folder.kiln().run(["plan", "--json"])
+      #expect(sent.errors.contains("../source: source/built/"), "\(sent)")
+      #expect(sent.output.contains(#""movesTags" : false"#), "\(sent)")
+      try folder.write("fragments/leaves/1.0.0/Dockerfile.fragment", "COPY said.txt /said.txt\n")
+      try await commit(folder)
       try Data("coffee\n".utf8).write(to: source)
       let told = try await folder.kiln().run(["plan", "--json"])
       #expect(told.output.contains(#""movesTags" : false"#) && told.errors.contains("said.txt"), "\(told)")

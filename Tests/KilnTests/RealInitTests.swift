@@ -120,6 +120,31 @@ struct RealInitTests {
     }
   }
 
+  /// Dockerfiles as teams have them; `{base}` in them is the base's repository.
+  @Test("a Dockerfile of the corpus", arguments: ["box", "legacy", "python", "service", "tools", "web"])
+  func corpus(_ name: String) async throws {
+    try await EmbeddedFolder.with([]) { folder in
+      let base = try await Self.base(folder)
+      let root = folder.catalog.root
+      let here = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      try FileManager.default.copyItem(
+        at: here.appendingPathComponent("Corpus/\(name)"), to: root.appendingPathComponent(name))
+      let file = root.appendingPathComponent("\(name)/Dockerfile")
+      let text = try String(contentsOf: file, encoding: .utf8)
+      #expect(text.contains("{base}:"))
+      try Data(text.replacing("{base}:", with: base.dropLast()).utf8).write(to: file)
+      try Self.write("word.txt", "told\n", folder)
+      let given = try await Self.build("\(name)/Dockerfile", name, folder)
+      try FileManager.default.removeItem(at: folder.catalog.catalog)
+      try await Self.run(["catalog", "init", "--from", "\(name)/Dockerfile"], folder)
+      try await Self.run(["catalog", "check"], folder)
+      try await Self.run(["lock"], folder)
+      try await Self.run(["build", name, "--output", "images", "--secret", "word=word.txt"], folder)
+      let built = try await ImageFacts.read("oci:\(root.path)/images/\(name):1.0.0")
+      #expect(built.aboveBase == given.aboveBase)
+    }
+  }
+
   @Test("what a catalog renders with its markers has its layers again")
   func rendered() async throws {
     try await EmbeddedFolder.with([]) { folder in

@@ -101,6 +101,57 @@ extension RecordStoreConformance {
       try await fixture.runAll()
       for key in cells { #expect(try await fixture.cell(key, in: "b2").state == .passed) }
     },
+    RecordStoreConformance("blobs that fail while a graft waits for its parent block its cells too") { fixture in
+      let store = fixture.store
+      let (own, graft) = (StoreFixture.own("x!"), StoreFixture.layer("a", "x!"))
+      let cell = StoreFixture.cell("a", "x!", "d")
+      try await fixture.submit("b1", [["a", "x!"]])
+      try await fixture.runAll()
+      // All is there when this is asked for.
+      try await fixture.submit("b2", [["a", "x!", "d"]])
+      let top = try await fixture.claim(try await fixture.onlyReady())
+      try await store.parentLost(top.fence, top.lostParent)
+      let again = try await fixture.claim(try await fixture.jobID(graft, in: "b2"))
+      try await store.parentLost(again.fence, again.lostParent)
+      try await fixture.submit("b3", [["e", "x!"]]) {
+        $0.missing = [own: MissingImage(generation: 1, reason: "pruned")]
+      }
+      try await fixture.run(try await fixture.jobID(StoreFixture.layer("a"), in: "b2"))
+      let waiting = try await fixture.job(again.fence.job)
+      #expect(waiting.summary.state == .waiting && waiting.waitsOn == own)
+      let dead = try await fixture.claim(try await fixture.jobID(own, in: "b3"))
+      try await store.fail(StoreFixture.failure, decision: .dead, record: nil, fence: dead.fence)
+      #expect(try await fixture.cell(cell, in: "b2").state == .blocked)
+    },
+    RecordStoreConformance("what has failed before is not waited for: the attempt tells, and the cells are blocked") {
+      fixture in
+      let store = fixture.store
+      try await fixture.submit("b1", [["a", "x!"]])
+      let work = try await Self.keys(try await fixture.ready(), fixture)
+      let own = try await fixture.claim(try #require(work[StoreFixture.own("x!").text]))
+      try await store.fail(StoreFixture.failure, decision: .dead, record: nil, fence: own.fence)
+      try await fixture.run(try #require(work[StoreFixture.layer("a").text]))
+      let graft = try await fixture.claim(try await fixture.onlyReady())
+      #expect(graft.graftImage == nil)
+      try await store.parentLost(graft.fence, graft.lostGraft)
+      let cell = try await fixture.cell(StoreFixture.cell("a", "x!"), in: "b1")
+      #expect(cell.state == .blocked && cell.reason?.contains(own.fence.job.text) == true)
+    },
+    RecordStoreConformance("an image that is being built again is told by its own generation") { fixture in
+      try await fixture.submit("b1", [["a", "x!"], ["b", "x!"]])
+      for claim in try await Self.claimAll(fixture) { try await fixture.complete(claim) }
+      let grafts = try await Self.claimAll(fixture)
+      try #require(grafts.count == 2)
+      try await fixture.store.parentLost(grafts[0].fence, grafts[0].lostGraft)
+      // Given back and taken again while the blobs are being built.
+      try await fixture.store.giveBack(grafts[1].fence, reason: "stopping")
+      let late = try await fixture.claim(grafts[1].fence.job)
+      #expect(late.graftGeneration == 1)
+      try await fixture.run(try await fixture.jobID(StoreFixture.own("x!"), in: "b1"))
+      try await fixture.store.parentLost(late.fence, late.lostGraft)
+      #expect(try await fixture.layer(StoreFixture.own("x!"), in: "b1").generation == 2, "built twice for one loss")
+      #expect(try await fixture.job(late.fence.job).summary.state == .ready)
+    },
   ]
 
   private static func keys(_ messages: [JobMessage], _ fixture: StoreFixture) async throws -> [String: JobID] {

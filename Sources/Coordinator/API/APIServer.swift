@@ -48,9 +48,14 @@ package struct APIServer: Sendable {
 
   // MARK: Builds
 
-  /// What a build of the same would do now, and why; nothing is kept.
+  /// What a build of the same would do now, and why; nothing is kept. Body and query as for `work`; also
+  /// `platform` (repeated). A build has none: its tags are never for a part of the platforms.
   @Sendable private func plan(_ request: Request, _ context: APIContext) async throws -> JSONReply {
-    let work = try await work(request)
+    let platforms = try request.uri.queryParameters.getAll("platform").map { text in
+      guard let platform = Platform(String(text)) else { throw Problem(.badRequest, "'\(text)' is not a platform") }
+      return platform
+    }
+    let work = try await work(request, platforms)
     return try JSONReply(ForecastReport(try await coordinator.forecast(work.plan, scope: .release)))
   }
 
@@ -76,9 +81,9 @@ package struct APIServer: Sendable {
       status: accepted.isNew ? .created : .ok)
   }
 
-  /// Body: the catalog as a tar. Query: `product` (repeated) or `plan` (a test plan), `platform`
-  /// (repeated), `revision`, `moveTags` (`false`: images by digest alone).
-  private func work(_ request: Request) async throws -> PlannedWork {
+  /// Body: the catalog as a tar. Query: `product` (repeated) or `plan` (a test plan), `revision`,
+  /// `moveTags` (`false`: images by digest alone).
+  private func work(_ request: Request, _ platforms: [Platform] = []) async throws -> PlannedWork {
     if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > maxBodyBytes { throw tooLarge }
     let body: ByteBuffer
     do {
@@ -89,10 +94,6 @@ package struct APIServer: Sendable {
     let tree = try CatalogTree(tar: Data(body.readableBytesView), maxBytes: maxBodyBytes)
     let catalog = try Catalog.load(tree)
     let query = request.uri.queryParameters
-    let platforms = try query.getAll("platform").map { text in
-      guard let platform = Platform(String(text)) else { throw Problem(.badRequest, "'\(text)' is not a platform") }
-      return platform
-    }
     return try Planner.plan(
       catalog: catalog, lock: try Lock.load(tree),
       request: PlanRequest(

@@ -49,7 +49,9 @@ struct CatalogInitCommand: AsyncParsableCommand {
     for name in platforms where Platform(name) == nil {
       throw ValidationError("'\(name)' is not a platform; write it like linux/arm64")
     }
-    var source = try Self.source(try Self.bytes(file), file: from, ignoreFile: file.path + ".dockerignore", folder)
+    var read: [[String]: [CatalogTree.Entry]] = [:]
+    var source = try Self.source(
+      try Self.bytes(file), file: from, ignoreFile: file.path + ".dockerignore", folder, read: &read)
     source.stage = target.first
     source.platforms = platforms
     return try CatalogInit.run(source, name: folder.lastPathComponent)
@@ -65,13 +67,15 @@ struct CatalogInitCommand: AsyncParsableCommand {
       text: String(decoding: bytes, as: UTF8.self), isEscaped: try await BakePrinter.keepsEscapes())
     let catalog = URL(fileURLWithPath: output, isDirectory: true).standardizedFileURL
     var sources: [String: DockerfileSource] = [:]
+    var contexts: [[String]: [CatalogTree.Entry]] = [:]
     for target in document.targets {
       // As bake does, from where it runs.
       let folder = URL(fileURLWithPath: target.context, isDirectory: true).standardizedFileURL
       let dockerfile = URL(fileURLWithPath: target.dockerfile, relativeTo: folder).standardizedFileURL
       let text = try target.text.map { Data($0.utf8) } ?? Self.bytes(dockerfile)
       let name = target.text == nil ? target.context + "/" + target.dockerfile : "\(from) (target \(target.name))"
-      var source = try Self.source(text, file: name, ignoreFile: dockerfile.path + ".dockerignore", folder)
+      var source = try Self.source(
+        text, file: name, ignoreFile: dockerfile.path + ".dockerignore", folder, read: &contexts)
       source.stage = target.stage
       source.arguments = target.arguments
       source.platforms = target.platforms
@@ -89,17 +93,21 @@ struct CatalogInitCommand: AsyncParsableCommand {
     return bytes
   }
 
-  /// The Dockerfile with the files of its context that it names and does not ignore.
+  /// The Dockerfile with the files of its context that it names and does not ignore; what was `read` for
+  /// another target is not read again.
   private static func source(
-    _ text: Data, file: String, ignoreFile: String, _ folder: URL
+    _ text: Data, file: String, ignoreFile: String, _ folder: URL, read: inout [[String]: [CatalogTree.Entry]]
   ) throws -> DockerfileSource {
     let content = CatalogTree.Content.file(text, executable: false)
     var source = DockerfileSource(file: file, content: content)
     let ignoreFiles = [ignoreFile, folder.appendingPathComponent(".dockerignore").path]
     source.ignoreText = ignoreFiles.lazy.compactMap { FileManager.default.contents(atPath: $0) }.first
       .map { String(decoding: $0, as: UTF8.self) }
-    source.context = try CatalogTree.context(
-      DockerfileSource.neededPaths(of: content).sorted(), in: folder, ignore: source.ignoreText)
+    let paths = DockerfileSource.neededPaths(of: content).sorted()
+    let key = [folder.path, source.ignoreText ?? ""] + paths
+    let context = try read[key] ?? CatalogTree.context(paths, in: folder, ignore: source.ignoreText)
+    read[key] = context
+    source.context = context
     return source
   }
 }
@@ -107,7 +115,10 @@ struct CatalogInitCommand: AsyncParsableCommand {
 /// `docker buildx bake --print`, which builds nothing and asks no engine.
 enum BakePrinter {
   static func print(_ file: URL, targets: [String]) async throws -> Data {
-    for target in targets where target.hasPrefix("-") { throw ValidationError("'\(target)' is not a target") }
+    // Bake would take an address for the place of the definition.
+    for target in targets where target.wholeMatch(of: /[A-Za-z0-9_][A-Za-z0-9_.-]*/) == nil {
+      throw ValidationError("'\(target)' is not a target's name")
+    }
     let result = try await run(["--file", file.path] + targets)
     guard result.succeeded else {
       throw Failure(

@@ -19,6 +19,7 @@ struct PlanCommand: AsyncParsableCommand {
         kiln plan hello
         kiln plan hello --format bake > bake.json; docker buildx bake -f bake.json hello
         kiln plan --format dot | dot -Tsvg > layers.svg
+        kiln plan --coordinator http://HOST:PORT    what a farm would build
         kiln plan --plan NAME            what a test plan would explore
         kiln plan --against HEAD~1       what rebuilds since a commit, why, and how long that takes
         kiln plan --against old.lock     the same since another lock (an existing file is a lock)
@@ -52,8 +53,8 @@ struct PlanCommand: AsyncParsableCommand {
     if output.json, let format, format != .json {
       throw ValidationError("--json and --format \(format.rawValue) contradict each other")
     }
-    if coordinator != nil, catalogOnly || against != nil {
-      throw ValidationError("--coordinator tells what a farm has: without --catalog-only and --against")
+    if coordinator != nil, catalogOnly || against != nil || format == .bake || format == .github {
+      throw ValidationError("--coordinator tells what a farm has: not with --catalog-only, --against, bake or github")
     }
     if let against {
       guard [nil, .table, .json].contains(format) else { throw ValidationError("--against prints a table or JSON") }

@@ -40,7 +40,9 @@ extension CatalogTree {
   ) throws(CatalogErrors) -> [Entry] {
     var reader = Reader(root: directory.path)
     reader.isContext = true
-    reader.ignore = ignore.map { IgnoreRules($0) }
+    reader.ignore = ignore.map { text in
+      IgnoreRules(text) { line, message in reader.found.add(IgnoreRules.fileName, line, message) }
+    }
     reader.readThese(paths)
     try reader.found.throwIfAny()
     return reader.entries

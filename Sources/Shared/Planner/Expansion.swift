@@ -259,8 +259,7 @@ struct Expansion {
   }
 
   private mutating func add(_ layer: PlannedLayer) {
-    let below = [layer.parentKey, layer.graft?.layer].compactMap { $0.flatMap { depths[$0] } }
-    depths[layer.key] = (below.max() ?? 0) + 1
+    depths[layer.key] = (layer.below.compactMap { depths[$0] }.max() ?? 0) + 1
     layers[layer.key] = layers[layer.key].map { Self.joined($0, layer) } ?? layer
   }
 

@@ -1,6 +1,6 @@
 /// A `.dockerignore`, read as BuildKit reads it.
-struct IgnoreRules: Sendable {
-  static let fileName = ".dockerignore"
+package struct IgnoreRules: Sendable {
+  package static let fileName = ".dockerignore"
 
   struct Rule: Sendable, Hashable {
     /// Cleaned, without `!`.
@@ -13,7 +13,7 @@ struct IgnoreRules: Sendable {
   let rules: [Rule]
 
   /// `found` is told each line that cannot be read.
-  init(_ text: String, problem found: (_ line: Int, _ message: String) -> Void = { _, _ in }) {
+  package init(_ text: String, problem found: (_ line: Int, _ message: String) -> Void = { _, _ in }) {
     var rules: [Rule] = []
     for (index, whole) in DockerfileParser.lines(of: text).enumerated() where whole.unicodeScalars.first != "#" {
       var line = Self.trimmed(whole)
@@ -109,7 +109,7 @@ struct IgnoreRules: Sendable {
   }
 
   /// `path` is relative to the folder of the rules.
-  func ignores(_ path: String) -> Bool {
+  package func ignores(_ path: String) -> Bool {
     var whole = ""
     var last: (isIgnored: Bool, rules: [Bool])?
     for part in path.split(separator: "/") {

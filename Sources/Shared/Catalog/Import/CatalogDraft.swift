@@ -9,6 +9,8 @@ package struct CatalogDraft: Sendable {
 
   var bases: [String: ImageName] = [:]
   private var names: [String: String] = [:]
+  /// What each name was given for, in small letters.
+  private var given: [String: String] = [:]
 
   /// What `kiln catalog check` will say of it.
   package var wrong: [Diagnostic] {
@@ -43,10 +45,9 @@ package struct CatalogDraft: Sendable {
 
   /// `text` as a valid name; says so where it had to be changed, or could not.
   mutating func name(_ text: String, _ file: String, line: Int? = nil, _ field: String) -> String? {
-    if Name.isValid(text) { return text }
     if let known = names[text] { return known }
-    var name = ""
-    for character in text.lowercased() {
+    var name = Name.isValid(text) ? text : ""
+    for character in Name.isValid(text) ? "" : text.lowercased() {
       if character.isASCII, character.isLetter || character.isNumber {
         name.append(character)
       } else if !name.isEmpty, name.last != "-" {
@@ -59,7 +60,16 @@ package struct CatalogDraft: Sendable {
       leave(file, line: line, field, "'\(text)' is not a name: \(Fields.nameRule)")
       return nil
     }
+    // Another name that comes to the same must not take its place.
+    let own = name.prefix(60)
+    var number = 2
+    while let other = given[name], other != text.lowercased() {
+      name = "\(own)-\(number)"
+      number += 1
+    }
     names[text] = name
+    given[name] = text.lowercased()
+    if name == text { return name }
     leave(file, line: line, field, "'\(text)' is not a name: \(Fields.nameRule); it is called '\(name)' now")
     return name
   }

@@ -17,9 +17,18 @@ extension CatalogInit {
     }
     let hosts = Set(members.flatMap(\.members).flatMap(\.tags).map { ImageName($0)?.host })
     let host = hosts.count == 1 ? hosts.first ?? nil : nil
+    var written: [String: String] = [:]
     for (product, members) in members {
       guard let name = work.draft.name(product, bake.file, line: bake.line(product, "tags"), "target.\(product)") else {
         continue
+      }
+      if let other = written.updateValue(product, forKey: name) {
+        throw CatalogErrors([
+          Diagnostic(
+            file: bake.file, line: bake.line(product, "tags"), field: "target.\(product)",
+            "'\(product)' and '\(other)' are both called '\(name)' in a catalog",
+            suggestion: .hint("rename one of them, or choose by --target"))
+        ])
       }
       work.write(name, members, work.tagging(name, members, bake, host: host))
     }

@@ -119,10 +119,16 @@ struct Tagging {
     }
     rules = common ?? []
     leftOut = all.filter { !rules.contains($0.rule) }.map { ($0.target, $0.tag) }
-    if let rule = rules.first {
-      let parts = rule.replacing("-{variant}", with: "").replacing("{variant}", with: "")
-      if Name.isTag(parts) { version = parts }
-      rules = rules.map { $0.replacing(version, with: "{version}", maxReplacements: 1) }
+    // The most exact of those that are a number; what moves on, such as `latest`, is no version.
+    let words = rules.map { $0.replacing("-{variant}", with: "").replacing("{variant}", with: "") }.filter(Name.isTag)
+    let numbers = words.filter { $0.first?.isNumber ?? false }
+    if let word = numbers.max(by: { $0.utf8.count < $1.utf8.count }) ?? words.first(where: { $0 != "latest" }) {
+      version = word
+    }
+    if !rules.isEmpty {
+      rules = rules.map { rule in
+        rule == version || rule.hasPrefix(version + "-") ? "{version}" + rule.dropFirst(version.count) : rule
+      }
     } else {
       rules = [hasVariants ? "{version}-{variant}" : "{version}"]
     }

@@ -37,8 +37,10 @@ struct PartText {
   private(set) var isReproducible = true
   private(set) var declared: Set<String> = []
 
-  /// By what `--from` and FROM say.
-  private var images: [String: String] = [:]
+  /// What `--from` means in a stage, by its index: a stage and an image may have one name.
+  private var images: [Int: [String: String]] = [:]
+  /// What FROM of a stage means.
+  private var parents: [Int: String] = [:]
   private var needed: Set<Int> = []
   private var place = Place.asIs
 
@@ -76,11 +78,11 @@ struct PartText {
       builders.append((builder, withValues(amended(builder.items), InheritedArguments())))
     }
     takeFiles([entries] + builders.map(\.entries))
-    text = written(entries)
+    text = written(entries, of: stage)
     for (builder, entries) in builders {
-      let image = conversion.image(of: builder).flatMap { images[$0] } ?? "scratch"
+      let image = parents[builder.index] ?? "scratch"
       stagesText.append("FROM \(image) AS \(name(of: builder))\n", from: builder.from.line)
-      stagesText.append(written(entries))
+      stagesText.append(written(entries, of: builder))
     }
   }
 
@@ -138,12 +140,12 @@ struct PartText {
             hint: "put it between '#--MODULE:NAME--#' and '#--ENDMODULE--#'")
           continue
         }
-        images[reference] = name(of: origin)
+        images[stage.index, default: [:]][reference] = name(of: origin)
         need(origin)
       } else if Int(reference) != nil {
         conversion.refuse(entry.line, "there is no stage number \(reference) before this one")
       } else if reference != "scratch", let base = conversion.base(reference, entry.line) {
-        images[reference] = base
+        images[stage.index, default: [:]][reference] = base
       }
     }
   }
@@ -152,10 +154,10 @@ struct PartText {
     guard needed.insert(stage.index).inserted else { return }
     if let image = conversion.image(of: stage) {
       if let parent = conversion.stages.stage(image, before: stage.index) {
-        images[image] = name(of: parent)
+        parents[stage.index] = name(of: parent)
         need(parent)
       } else if image != "scratch" {
-        images[image] = conversion.base(image, stage.from.line)
+        parents[stage.index] = conversion.base(image, stage.from.line)
       }
     }
     for entry in stage.items { follow(entry, from: stage) }
@@ -279,11 +281,12 @@ struct PartText {
     return isChanged
   }
 
-  private mutating func written(_ entries: [Entry]) -> TracedText {
+  private mutating func written(_ entries: [Entry], of stage: DockerfileStages.Stage) -> TracedText {
     var text = TracedText()
     let part = self
     let rewriting = DockerfileText.Rewriting(
-      sources: conversion.sources, arguments: [:], value: { _ in nil }, images: images,
+      sources: conversion.sources, arguments: [:], value: { _ in nil },
+      images: images[stage.index] ?? [:],
       path: { word throws(ContextSources.Problem) in try part.rewritten(word) })
     var scopes = scoped(entries, conversion.platforms.first)[...]
     for entry in entries {

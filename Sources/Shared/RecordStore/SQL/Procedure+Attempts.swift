@@ -40,9 +40,21 @@ extension Procedure {
     """
   }
 
+  /// Of a layer's image: a generation that is being built has none yet.
+  private static func imageGeneration(_ layer: String) -> String {
+    "CASE WHEN \(layer).state = 'building' THEN \(layer).generation - 1 ELSE \(layer).generation END"
+  }
+
   private static let lockLayer = """
     SELECT l.key FROM layers l WHERE (l.scope, l.key) IN
       (SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1) {{for update}}
+    """
+  /// Also what those who wait on it will graft: neither may end unseen by the other.
+  private static let lockLayerAndGrafts = """
+    SELECT l.key FROM layers l WHERE (l.scope, l.key) IN (
+      SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1
+      UNION SELECT w.scope, w.grafts FROM jobs j JOIN jobs w ON w.scope = j.scope AND w.waits_on = j.layer_key
+        WHERE j.id = $1 AND w.state = 'waiting' AND w.grafts IS NOT NULL) ORDER BY l.key {{for update}}
     """
   private static let lockCell = """
     SELECT c.key FROM cells c WHERE (c.scope, c.key) IN
@@ -102,9 +114,10 @@ extension Procedure {
       SELECT j.state AS state, j.executor AS holder, j.nonce AS holder_nonce, j.attempt AS attempt,
         j.generation AS generation, j.failures AS failures, j.scope AS scope, s.spec AS spec,
         (SELECT l.image FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on) AS parent_image,
-        (SELECT l.generation FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on) AS parent_generation,
+        (SELECT \(imageGeneration("l")) FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on)
+          AS parent_generation,
         (SELECT g.image FROM layers g WHERE g.scope = j.scope AND g.key = j.grafts) AS graft_image,
-        (SELECT g.generation FROM layers g WHERE g.scope = j.scope AND g.key = j.grafts) AS graft_generation
+        (SELECT \(imageGeneration("g")) FROM layers g WHERE g.scope = j.scope AND g.key = j.grafts) AS graft_generation
       FROM jobs j JOIN job_specs s ON s.job_id = j.id WHERE j.id = $1
       """,
     ])
@@ -135,13 +148,9 @@ extension Procedure {
   package static let completeLayer = Procedure(
     name: "complete_layer", arguments: fenced + [.text, .text], result: granted,
     statements: [
-      // Also what those who wait on it will graft: neither may end unseen by the other.
-      """
-      SELECT l.key FROM layers l WHERE (l.scope, l.key) IN (
-        SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1
-        UNION SELECT w.scope, w.grafts FROM jobs j JOIN jobs w ON w.scope = j.scope AND w.waits_on = j.layer_key
-          WHERE j.id = $1 AND w.state = 'waiting' AND w.grafts IS NOT NULL) ORDER BY l.key {{for update}}
-      """,
+      // Twice: the first may have waited for a submission that it cannot see yet, and what is attached to
+      // its own layer can be no more after it.
+      lockLayerAndGrafts, lockLayerAndGrafts,
       """
       UPDATE jobs SET state = \(state(.running, .commit)), lease_until = NULL, finished_at = kiln_now()
       WHERE \(holds) AND kind = 'layer'
@@ -153,11 +162,12 @@ extension Procedure {
         reproducible = CASE WHEN coalesce(first_image, $4) = $4 THEN reproducible ELSE 0 END
       WHERE job_id = $1 AND state = 'building' AND \(wasEnded("succeeded"))
       """,
+      // What is neither there nor under way, the attempt will report as lost.
       """
       UPDATE jobs SET waits_on = grafts
       WHERE id IN (SELECT w.id FROM jobs w WHERE w.state = 'waiting' AND w.waits_on <> w.grafts
         AND (w.scope, w.waits_on) IN (SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1)
-        AND EXISTS (SELECT 1 FROM layers g WHERE g.scope = w.scope AND g.key = w.grafts AND g.state <> 'available')
+        AND EXISTS (SELECT 1 FROM layers g WHERE g.scope = w.scope AND g.key = w.grafts AND g.state = 'building')
         AND \(wasEnded("succeeded")) ORDER BY w.id {{for update}})
       """,
       release(layer: "SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1", onlyIf: wasEnded("succeeded")),
@@ -286,8 +296,8 @@ extension Procedure {
     ])
 
   /// …, identifier for the layer's new job, generation whose image is gone, the layer: what the job
-  /// stands on, or what it grafts. That is built again from its last job's spec; where somebody else saw to that already, the job only waits, or is ready
-  /// if that is over.
+  /// stands on, or what it grafts. The layer is built again from its last job's spec. Where somebody else
+  /// saw to that already, the job only waits, or is ready where that is over.
   package static let parentLost = Procedure(
     name: "parent_lost", arguments: fenced + [.text, .bigint, .text], result: granted,
     statements: [
@@ -307,7 +317,7 @@ extension Procedure {
       INSERT INTO cell_layers (scope, cell_key, layer_key)
       SELECT p.scope, p.cell_key, j.grafts FROM cell_layers p JOIN jobs j
         ON j.scope = p.scope AND j.layer_key = p.layer_key
-      WHERE j.id = $1 AND j.grafts = $6 AND \(wasEnded("parent-lost"))
+      WHERE j.id = $1 AND j.grafts IS NOT NULL AND \(wasEnded("parent-lost"))
       ON CONFLICT DO NOTHING
       """,
       """

@@ -13,7 +13,10 @@ package enum Schema {
     let statements = first.map { statement in
       statement.replacing("{{identity}}", with: identity)
     }
-    return [Migration(version: 1, minCompatible: 1, statements: statements)]
+    return [
+      Migration(version: 1, minCompatible: 1, statements: statements),
+      Migration(version: 2, minCompatible: 2, statements: ["ALTER TABLE jobs ADD COLUMN grafts text"]),
+    ]
   }
 
   private static let first: [String] = [
@@ -119,7 +122,6 @@ package enum Schema {
       layer_key text,
       cell_key text,
       stands_on text,
-      grafts text,
       waits_on text,
       priority bigint NOT NULL,
       build_sequence bigint NOT NULL,
