@@ -359,8 +359,7 @@ import Testing
     ),
     ("FROM debian\nRUM true\n", ["Dockerfile:2: 'RUM' is not an instruction; did you mean 'RUN'?"]),
     (
-      "# escape=`\nFROM debian\nRUN true\n",
-      ["Dockerfile:1: another escape character than '\\' is not supported; write it with '\\'"]
+      "# escape=x\nFROM debian\nRUN true\n", ["Dockerfile:1: the escape character is '\\' or '`', not 'x'"]
     ),
     (
       "FROM debian\n\nRUN true\nADD https://x.example/y /y\n",

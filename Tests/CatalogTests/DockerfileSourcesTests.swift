@@ -107,6 +107,16 @@ import Testing
     if isIgnoring { #expect(Set(example.context).isSubset(of: Set(paths))) }
   }
 
+  @Test func aPatternThatMatchesNothingIsNoErrorBesideASourceThatDoes() throws {
+    #expect(try Fixture.errors(Self.text("COPY a.txt *.none /x/")) == [])
+    #expect(
+      try Fixture.errors(Self.text("ARG N=none\nCOPY *.$N n*.txt /x/"))
+        == ["*.none", "n*.txt"].map { Self.at(2, "'\($0)' matches nothing in the fragment's folder") })
+    #expect(
+      try Fixture.errors(Self.text("COPY *.none n*.txt /x/"))
+        == ["*.none", "n*.txt"].map { Self.at(1, "'\($0)' matches nothing in the fragment's folder") })
+  }
+
   static func at(_ line: Int, _ message: String) -> String { "\(app)Dockerfile.fragment:\(line): \(message)" }
   static func text(_ text: String) -> [String: String?] {
     files.merging([app + "Dockerfile.fragment": text + "\n"]) { $1 }

@@ -249,13 +249,13 @@ struct CatalogCommandTests {
     try Data().write(to: folder.root.appendingPathComponent("bake.json"))
     let path = programs.path + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "")
     let told = try await folder.kiln(["PATH": path]).run(
-      ["catalog", "init", "--from", "bake.json", "--target", "a", "--target", "b c"])
+      ["catalog", "init", "--from", "bake.json", "--target", "a", "--target", "b-c"])
     #expect(told.status == 0, "\(told)")
     #expect(try folder.read("fragments/a/1.0.0/Dockerfile.fragment") == "RUN echo ${HOME}\n")
     let asked = try String(contentsOf: folder.root.appendingPathComponent("asked"), encoding: .utf8)
     #expect(
       asked.split(separator: "\n") == [
-        "buildx bake --print --file \(folder.root.path)/bake.json a b c", "buildx bake --print --file -",
+        "buildx bake --print --file \(folder.root.path)/bake.json a b-c", "buildx bake --print --file -",
       ])
   }
 }

@@ -15,9 +15,12 @@ struct ContextSources {
     var hint: String?
     /// Nothing is wrong as yet: a value is missing that comes later.
     var isOpen = false
+    /// A pattern matches nothing, which the builder takes where the instruction has other sources.
+    var isEmptyPattern = false
 
-    init(_ message: String, hint: String? = nil, isOpen: Bool = false) {
-      (self.message, self.hint, self.isOpen) = (message, hint, isOpen)
+    init(_ message: String, hint: String? = nil, isOpen: Bool = false, isEmptyPattern: Bool = false) {
+      (self.message, self.hint) = (message, hint)
+      (self.isOpen, self.isEmptyPattern) = (isOpen, isEmptyPattern)
     }
   }
 
@@ -99,7 +102,10 @@ struct ContextSources {
       }
       places = next
     }
-    if places.isEmpty { throw Problem("'\(source)' matches nothing in the \(self.place)") }
+    if places.isEmpty {
+      let isPattern = patterns && parts.contains(where: PathPattern.isPattern)
+      throw Problem("'\(source)' matches nothing in the \(self.place)", isEmptyPattern: isPattern)
+    }
     for place in places {
       if case .symlink = tree[place] {
         throw Problem("'\(source)' names the symlink '\(place)'; name what it points to, or the folder that holds it")
@@ -137,10 +143,18 @@ struct ContextSources {
     return !below.isEmpty && (!isIgnored(path) || below.contains { !isIgnored($0.path) })
   }
 
-  /// What to send for `source`: folders whole, with the symlinks in them as they are.
+  /// What to send for `source`: folders whole, with the symlinks in them as they are. None for a pattern
+  /// that matches nothing: `Instruction.sourceProblems` says where that is an error.
   func entries(_ source: String, patterns: Bool = true) throws(Problem) -> [TarArchive.Entry] {
     var entries: [TarArchive.Entry] = []
-    for path in try matches(source, patterns: patterns) {
+    let paths: [String]
+    do throws(Problem) {
+      paths = try matches(source, patterns: patterns)
+    } catch {
+      guard error.isEmptyPattern else { throw error }
+      return []
+    }
+    for path in paths {
       if let content = tree[path] {
         entries.append(TarArchive.Entry(path: path, content: content.archived))
         continue

@@ -88,11 +88,12 @@ extension Instruction {
   /// What is wrong with the things that it takes from outside of the image: all that is known so far.
   func sourceProblems(_ scope: ArgumentScope, in context: ContextSources) -> [Problem] {
     var problems: [Problem] = []
+    var empty: [Problem] = []
     func note(_ check: () throws(Problem) -> Void) {
       do {
         try check()
       } catch {
-        if !error.isOpen { problems.append(error) }
+        if error.isEmptyPattern { empty.append(error) } else if !error.isOpen { problems.append(error) }
       }
     }
     for word in sourceWords {
@@ -109,6 +110,7 @@ extension Instruction {
         }
       }
     }
+    if empty.count == sourceWords.count { problems += empty }
     for mount in mounts where mount.isContextBind {
       note { () throws(Problem) in
         guard let source = mount["source", "src"] else {

@@ -34,7 +34,8 @@ struct DockerfileConversion {
       throw CatalogErrors([Diagnostic(file: source.file, "is not UTF-8")])
     }
     (self.source, self.product, self.prefix, self.draft, self.found) = (source, product, prefix, draft, found)
-    stages = DockerfileStages(DockerfileParser.parse(text, file: source.file, into: found))
+    let plain = BacktickEscape.removed(from: text, file: source.file, into: found)
+    stages = DockerfileStages(DockerfileParser.parse(plain, file: source.file, into: found))
     context = try CatalogTree(
       source.context.map { CatalogTree.Entry(path: "\(Self.contextFolder)/\($0.path)", content: $0.content) }
     ) { _ in true }
@@ -97,10 +98,7 @@ struct DockerfileConversion {
         if directive?.name == "syntax" {
           draft.leave(
             file, line: line, nil, "'\(raw.dropLast())': a frontend of its own, which no key covers, is not run")
-        } else {
-          if directive?.name == "escape", directive?.value != "\\" {
-            refuse(line, "another escape character than '\\' is not supported", hint: "write it with '\\'")
-          }
+        } else if directive?.name != "escape" {
           recipe.template.append(raw, from: line)
         }
       case .instruction(let instruction) where instruction.keyword == "ARG":

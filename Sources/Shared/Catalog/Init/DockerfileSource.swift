@@ -25,7 +25,9 @@ package struct DockerfileSource: Sendable {
   /// What to read of the build context; an empty path is all of it.
   package static func neededPaths(of content: CatalogTree.Content) -> Set<String> {
     guard let text = CatalogDraft.plainText(content) else { return [] }
-    let parsed = DockerfileParser.parse(text, file: "", into: Diagnostics())
+    let found = Diagnostics()
+    let plain = BacktickEscape.removed(from: text, file: "", into: found)
+    let parsed = DockerfileParser.parse(plain, file: "", into: found)
     var paths = Set(parsed.writtenContextPaths.map(DockerfileText.fixedPart))
     if parsed.instructions.flatMap(\.mounts).contains(where: { $0.isContextBind && $0["source", "src"] == nil }) {
       paths.insert("")
