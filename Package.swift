@@ -131,6 +131,14 @@ let package = Package(
     tests(
       "FarmTests",
       ["kiln", "JobQueue", "JobQueueAMQP", "Model", "RecordStore", "TestSupport", logging]),
+    // `make simulate`: coordinators, executors and embedded drivers on virtual time. See docs/simulation.md.
+    .executableTarget(
+      name: "kiln-simulate",
+      dependencies: [
+        "Model", "Catalog", "Planner", "JobQueue", "RecordStore", "RecordStoreSQLite", "Registry", "KilnCoordinator",
+        "KilnExecutor", argumentParser, lifecycle, logging,
+      ],
+      path: "Tests/Simulation", swiftSettings: settings),
     tests("KilnTests", ["kiln", "Model", "RecordStore", "TestSupport"], fixtures: ["Corpus"]),
   ]
 )

@@ -3,41 +3,50 @@ import Model
 import RecordStore
 package import ServiceLifecycle
 
-/// The loops of a coordinator as services, and the listener that wakes them.
+/// Goes on until it is cancelled. As a service, until it is told to stop.
+package protocol CoordinatorLoop: Service {
+  func loop() async throws
+}
+
+extension CoordinatorLoop {
+  package func run() async throws { try await cancelWhenGracefulShutdown { try await loop() } }
+}
+
+/// The loops of a coordinator, and the listener that wakes them.
 extension Coordinator {
-  package func services() -> [any Service] {
+  package func services() -> [any Service] { loops() }
+
+  package func loops() -> [any CoordinatorLoop] {
     let dispatch = Bell()
     let ending = Bell()
-    var services: [any Service] = [
+    var loops: [any CoordinatorLoop] = [
       NotificationListener(coordinator: self, bells: [dispatch, ending]),
       DispatchLoop(coordinator: self, bell: dispatch),
       EndingLoop(coordinator: self, bell: ending),
     ]
-    for pool in pools { services.append(DeadLetterLoop(coordinator: self, pool: pool.name)) }
-    return services
+    for pool in pools { loops.append(DeadLetterLoop(coordinator: self, pool: pool.name)) }
+    return loops
   }
 }
 
 /// Rings the loops' bells when the store announces a change. A lost connection only makes them wait
 /// for their own time-outs until it is back.
-struct NotificationListener: Service {
+struct NotificationListener: CoordinatorLoop {
   let coordinator: Coordinator
   let bells: [Bell]
 
-  func run() async throws {
-    await cancelWhenGracefulShutdown {
-      while !Task.isCancelled {
-        do {
-          for try await topic in try await coordinator.store.notifications() where !topic.hasPrefix("evidence:") {
-            for bell in bells { bell.ring() }
-          }
-        } catch is CancellationError {
-          return
-        } catch {
-          coordinator.logger.warning("notifications interrupted", metadata: ["error": "\(error)"])
+  func loop() async {
+    while !Task.isCancelled {
+      do {
+        for try await topic in try await coordinator.store.notifications() where !topic.hasPrefix("evidence:") {
+          for bell in bells { bell.ring() }
         }
-        try? await coordinator.effects.time.sleep(seconds: 1)
+      } catch is CancellationError {
+        return
+      } catch {
+        coordinator.logger.warning("notifications interrupted", metadata: ["error": "\(error)"])
       }
+      try? await coordinator.effects.time.sleep(seconds: 1)
     }
   }
 }

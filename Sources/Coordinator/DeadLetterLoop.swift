@@ -3,27 +3,24 @@ import JobQueue
 import Logging
 import Model
 import RecordStore
-import ServiceLifecycle
 
 /// Brings what arrives in a pool's dead-letter queue into the store, bytes kept, then acknowledges.
-struct DeadLetterLoop: Service {
+struct DeadLetterLoop: CoordinatorLoop {
   let coordinator: Coordinator
   let pool: PoolName
 
-  func run() async throws {
-    await cancelWhenGracefulShutdown {
-      while !Task.isCancelled {
-        do {
-          let slot = try await coordinator.queue.openDeadLetters(of: pool)
-          while let delivery = try await slot.next() { try await keep(delivery, slot) }
-          await slot.close()
-          return
-        } catch is CancellationError {
-          return
-        } catch {
-          coordinator.logger.warning("dead letters interrupted", metadata: ["pool": "\(pool)", "error": "\(error)"])
-          try? await coordinator.effects.time.sleep(seconds: 1)
-        }
+  func loop() async {
+    while !Task.isCancelled {
+      do {
+        let slot = try await coordinator.queue.openDeadLetters(of: pool)
+        while let delivery = try await slot.next() { try await keep(delivery, slot) }
+        await slot.close()
+        return
+      } catch is CancellationError {
+        return
+      } catch {
+        coordinator.logger.warning("dead letters interrupted", metadata: ["pool": "\(pool)", "error": "\(error)"])
+        try? await coordinator.effects.time.sleep(seconds: 1)
       }
     }
   }

@@ -2,25 +2,23 @@ import JobQueue
 import Logging
 import Model
 import RecordStore
-import ServiceLifecycle
 
 /// From ready to queued: takes ready jobs into each pool's window, publishes them with confirms, and
 /// watches leases, delays and ghosts. Sleeps until the store says that there is work, or until the
 /// next deadline.
-struct DispatchLoop: Service {
+struct DispatchLoop: CoordinatorLoop {
   let coordinator: Coordinator
   let bell: Bell
 
   private var store: any RecordStore { coordinator.store }
 
-  func run() async throws {
-    try await cancelWhenGracefulShutdown {
-      do { try await prepareQueues() } catch is CancellationError { return }
-      var emptyLooks: [PoolName: Int] = [:]
-      while !Task.isCancelled {
-        let pause = await pass(&emptyLooks)
-        await bell.wait(seconds: pause, time: coordinator.effects.time)
-      }
+  /// Throws where the broker refuses its queues for good.
+  func loop() async throws {
+    do { try await prepareQueues() } catch is CancellationError { return }
+    var emptyLooks: [PoolName: Int] = [:]
+    while !Task.isCancelled {
+      let pause = await pass(&emptyLooks)
+      await bell.wait(seconds: pause, time: coordinator.effects.time)
     }
   }
 

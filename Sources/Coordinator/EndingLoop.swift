@@ -4,22 +4,19 @@ import Logging
 import Model
 import RecordStore
 import Registry
-import ServiceLifecycle
 
 /// Ends what can end: settles builds, assembles indexes and moves tags, and does the effects that
 /// commits left in the outbox.
-struct EndingLoop: Service {
+struct EndingLoop: CoordinatorLoop {
   let coordinator: Coordinator
   let bell: Bell
 
   private var store: any RecordStore { coordinator.store }
 
-  func run() async throws {
-    await cancelWhenGracefulShutdown {
-      while !Task.isCancelled {
-        let pause = await pass()
-        await bell.wait(seconds: pause, time: coordinator.effects.time)
-      }
+  func loop() async {
+    while !Task.isCancelled {
+      let pause = await pass()
+      await bell.wait(seconds: pause, time: coordinator.effects.time)
     }
   }
 
@@ -66,12 +63,22 @@ struct EndingLoop: Service {
     switch kind {
     case .tagLayer(let scope, let tag, let image):
       let repository = Repositories.layers(scope)
-      // An image that is gone already has nothing to tag; its next generation will be tagged.
+      // An image that is gone already, or lost a blob, has nothing to tag; its next generation will be tagged.
       guard let manifest = try await coordinator.images.manifest(.digest(image), in: repository) else { return }
-      try await coordinator.images.put(manifest, in: repository, tag: tag)
+      do {
+        try await coordinator.images.put(manifest, in: repository, tag: tag)
+      } catch let failure as Failure where failure.code == "incomplete" {
+        coordinator.logger.warning("layer not tagged", metadata: ["tag": "\(tag)", "error": "\(failure)"])
+      }
     case .deadLetter(let pool, let letter):
-      try await coordinator.queue.publishDeadLetter(
-        DeadLetterMessage(job: letter.job, attempt: letter.attempt, failure: letter.failure), to: pool)
+      let message = DeadLetterMessage(job: letter.job, attempt: letter.attempt, failure: letter.failure)
+      do {
+        try await coordinator.queue.publishDeadLetter(message, to: pool)
+      } catch is QueueError {
+        // A broker that lost everything lost this queue too.
+        try await coordinator.queue.prepare([pool])
+        try await coordinator.queue.publishDeadLetter(message, to: pool)
+      }
     }
   }
 }

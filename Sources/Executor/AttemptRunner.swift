@@ -18,10 +18,12 @@ struct AttemptRunner {
   func run(_ job: JobID) async throws -> FailureClass? {
     try await executor.effects.failpoints.reach(.attemptBeforeClaim)
     let nonce = executor.effects.identifier()
-    let sent = time.monotonicSeconds()
-    let outcome = try await persist {
-      try await executor.store.claim(
+    let (sent, outcome) = try await persist {
+      // Of the call that is answered: whichever took effect first, it renews the lease.
+      let sent = time.monotonicSeconds()
+      let outcome = try await executor.store.claim(
         job, executor: executor.name, nonce: nonce, leaseSeconds: executor.settings.leaseSeconds)
+      return (sent, outcome)
     }
     try await executor.effects.failpoints.reach(.attemptAfterClaim)
     switch outcome {

@@ -13,19 +13,20 @@ package struct ExecutorService: Service {
 
   package init(_ executor: Executor) { self.executor = executor }
 
-  package func run() async throws {
-    try await cancelWhenGracefulShutdown {
-      do {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-          group.addTask { try await announceForever() }
-          for _ in 0..<executor.pool.slots { group.addTask { try await serve() } }
-          // The first to end ends all: either everything was cancelled or something cannot go on.
-          defer { group.cancelAll() }
-          try await group.next()
-        }
-      } catch is CancellationError {
-        // Told to stop: every job in hand was given back.
+  package func run() async throws { try await cancelWhenGracefulShutdown { try await work() } }
+
+  /// Until it is cancelled.
+  package func work() async throws {
+    do {
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { try await announceForever() }
+        for _ in 0..<executor.pool.slots { group.addTask { try await serve() } }
+        // The first to end ends all: either everything was cancelled or something cannot go on.
+        defer { group.cancelAll() }
+        try await group.next()
       }
+    } catch is CancellationError {
+      // Told to stop: every job in hand was given back.
     }
   }
 

@@ -101,7 +101,9 @@ final class TestFarm: @unchecked Sendable {
 
   /// Another image under the base's tag, and the lock moved to it.
   func moveBase() async throws {
-    try write("base/Dockerfile", "FROM \(registry)/base:latest\nLABEL moved=\(UUID())\n")
+    // Of a base with the same files, an engine may still have the steps above.
+    try write("base/moved", "\(UUID())\n")
+    try write("base/Dockerfile", "FROM \(registry)/base:latest\nCOPY moved /moved\n")
     try await OutsideTool("docker", environment: ["DOCKER_HOST": engineA]).run([
       "buildx", "build", "--platform", platforms.joined(separator: ","), "--provenance=false", "--push", "--tag",
       "\(registry)/base:latest", kiln.folder.appendingPathComponent("base").path,

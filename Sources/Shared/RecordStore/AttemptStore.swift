@@ -10,7 +10,8 @@ package protocol AttemptStore: Sendable {
   /// Makes the executor known, with what it found out about its host.
   func announce(_ executor: ExecutorName, pool: PoolName, slots: Int, host: HostFacts) async throws
 
-  /// Claims a ready or queued job. Asking again with the same nonce returns the same claim.
+  /// Claims a ready or queued job. Asking again with the same nonce returns the same claim, its lease
+  /// renewed.
   func claim(_ job: JobID, executor: ExecutorName, nonce: String, leaseSeconds: Double) async throws -> ClaimOutcome
 
   /// Extends the lease by the store's clock.

@@ -109,6 +109,8 @@ extension Procedure {
       SELECT id, attempt, nonce, executor, kiln_now() FROM jobs WHERE id = $1 AND state = 'running' AND nonce = $3
       ON CONFLICT (job_id, attempt) DO NOTHING
       """,
+      // Asked again, for the answer got lost.
+      "UPDATE jobs SET lease_until = kiln_now() + $4 WHERE id = $1 AND state = 'running' AND nonce = $3",
       "UPDATE executors SET last_seen = kiln_now() WHERE name = $2",
       """
       SELECT j.state AS state, j.executor AS holder, j.nonce AS holder_nonce, j.attempt AS attempt,

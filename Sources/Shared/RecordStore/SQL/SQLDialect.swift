@@ -1,16 +1,24 @@
+import Synchronization
+
 /// What differs between the databases in statements that are otherwise the same.
 package enum SQLDialect: Sendable {
   case sqlite, postgres
 
-  /// The statement with its double-braced tokens replaced.
+  /// The statement with its double-braced tokens replaced. Statements are a fixed set of texts: each is
+  /// worked on once.
   package func render(_ statement: String) -> String {
-    guard statement.utf8.contains(UInt8(ascii: "{")) else { return statement }
-    var text = statement
-    for (token, words) in Self.rowLocks {
-      text = text.replacing("{{\(token)}}", with: self == .postgres ? words : "")
+    Self.rendered.withLock { rendered in
+      if let text = rendered[self]?[statement] { return text }
+      var text = statement
+      for (token, words) in Self.rowLocks {
+        text = text.replacing("{{\(token)}}", with: self == .postgres ? words : "")
+      }
+      rendered[self, default: [:]][statement] = text
+      return text
     }
-    return text
   }
+
+  private static let rendered = Mutex<[SQLDialect: [String: String]]>([:])
 
   private static let rowLocks = [
     ("for update", "FOR UPDATE"), ("for share", "FOR SHARE"), ("skip locked", "SKIP LOCKED"),

@@ -1,0 +1,295 @@
+import Model
+import RecordStore
+import RecordStoreSQLite
+import Registry
+
+/// What must hold, whatever happened. It reads the store's tables by itself, and watches every change of
+/// theirs by triggers: none of Kiln's own judgement is asked.
+enum Oracle {
+  static func install(_ engine: SQLiteEngine) async throws {
+    _ = try await engine.migrate(Schema.migrations(.sqlite), procedures: [])
+    try await engine.transaction { store in
+      for statement in tables + triggers { try store.run(statement, []) }
+      for (kind, from, to) in allowed {
+        try store.run(
+          "INSERT OR IGNORE INTO oracle_allowed VALUES ($1, $2, $3)", [.text(kind), .text(from), .text(to)])
+      }
+    }
+  }
+
+  /// One step of a table, or two that one statement makes at once.
+  private static var allowed: [(String, String, String)] {
+    func steps<State: RawRepresentable<String> & CaseIterable, Event: CaseIterable>(
+      _ kind: String, _ state: State.Type, _ event: Event.Type, _ after: (State, Event) -> State?
+    ) -> [(String, String, String)] {
+      State.allCases.flatMap { from in
+        let next = Event.allCases.compactMap { after(from, $0) }
+        let second = next.flatMap { state in Event.allCases.compactMap { after(state, $0) } }
+        return (next + (kind == "job" ? [] : second)).map { (kind, from.rawValue, $0.rawValue) }
+      }
+    }
+    return steps("job", JobState.self, JobEvent.self) { $0.after($1)?.state }
+      + steps("layer", LayerState.self, LayerEvent.self) { $0.after($1)?.state }
+      + steps("cell", CellState.self, CellEvent.self) { $0.after($1)?.state }
+      + steps("build", BuildState.self, BuildEvent.self) { $0.after($1)?.state }
+  }
+
+  private static let tables = [
+    "CREATE TABLE oracle_allowed (kind text, old text, new text, PRIMARY KEY (kind, old, new))",
+    "CREATE TABLE oracle_transitions (kind text, old text, new text, PRIMARY KEY (kind, old, new))",
+    "CREATE TABLE oracle_marks (job text, dispatch bigint, at bigint)",
+    "CREATE TABLE oracle_violations (at bigint, what text)",
+  ]
+
+  private static func trigger(_ table: String, _ column: String, _ when: String, _ body: String) -> String {
+    """
+    CREATE TRIGGER oracle_\(table)_\(abs(body.utf8.reduce(0) { ($0 &* 31) &+ Int($1) })) AFTER UPDATE OF \(column)
+    ON \(table) WHEN \(when) BEGIN \(body); END
+    """
+  }
+
+  private static func violation(_ what: String) -> String {
+    "INSERT INTO oracle_violations VALUES (kiln_now(), \(what))"
+  }
+
+  private static let triggers =
+    [("jobs", "job", "id"), ("layers", "layer", "key"), ("cells", "cell", "key"), ("builds", "build", "id")].flatMap {
+      table, kind, name in
+      let isSame = table == "jobs" || table == "builds" ? "" : " AND OLD.generation = NEW.generation"
+      return [
+        trigger(
+          table, "state", "OLD.state <> NEW.state",
+          "INSERT OR IGNORE INTO oracle_transitions VALUES ('\(kind)', OLD.state, NEW.state)"),
+        trigger(
+          table, "state",
+          """
+          OLD.state <> NEW.state\(isSame) AND NOT EXISTS (SELECT 1 FROM oracle_allowed
+            WHERE kind = '\(kind)' AND old = OLD.state AND new = NEW.state)
+          """, violation("'\(kind) ' || NEW.\(name) || ' went from ' || OLD.state || ' to ' || NEW.state")),
+      ]
+    } + [
+      trigger(
+        "jobs", "attempt", "NEW.attempt < OLD.attempt", violation("'the fence of job ' || NEW.id || ' fell'")),
+      trigger(
+        "jobs", "attempt", "NEW.attempt <> OLD.attempt AND OLD.state NOT IN ('ready', 'queued')",
+        violation("'job ' || NEW.id || ' was claimed while it was ' || OLD.state")),
+      trigger(
+        "jobs", "nonce", "NEW.attempt = OLD.attempt",
+        violation("'job ' || NEW.id || ' was claimed without a new attempt'")),
+      trigger(
+        "jobs", "state",
+        """
+        OLD.state = 'waiting' AND NEW.state = 'ready' AND NOT EXISTS (SELECT 1 FROM layers l
+          WHERE l.scope = NEW.scope AND l.key = OLD.waits_on AND l.state = 'available')
+        """, violation("'job ' || NEW.id || ' was released before what it waits on was there'")),
+      trigger(
+        "jobs", "state", "NEW.state = 'queued'",
+        "INSERT INTO oracle_marks VALUES (NEW.id, NEW.dispatch, kiln_now())"),
+      trigger(
+        "layers", "generation", "NEW.generation < OLD.generation",
+        violation("'the generation of layer ' || NEW.key || ' fell'")),
+      trigger(
+        "tags", "sequence", "NEW.sequence < OLD.sequence", violation("'tag ' || NEW.tag || ' went back'")),
+      trigger(
+        "attempts", "outcome", "OLD.outcome IS NOT NULL AND OLD.outcome <> NEW.outcome",
+        violation("'attempt ' || NEW.attempt || ' of job ' || NEW.job_id || ' ended twice'")),
+    ]
+
+  // MARK: Reading
+
+  private static func rows(_ engine: SQLiteEngine, _ statement: String) async throws -> [SQLRow] {
+    try await engine.transaction { store in try store.run(statement, []) }
+  }
+
+  static func count(_ table: String, _ engine: SQLiteEngine) async throws -> Int {
+    try await rows(engine, "SELECT count(*) AS n FROM \(table)").first?.int("n") ?? 0
+  }
+
+  static func transitions(_ engine: SQLiteEngine) async throws -> Set<String> {
+    Set(
+      try await rows(engine, "SELECT kind, old, new FROM oracle_transitions").map {
+        "\(try $0.text("kind")): \(try $0.text("old")) → \(try $0.text("new"))"
+      })
+  }
+
+  /// Of layers and of cells.
+  static func images(_ engine: SQLiteEngine) async throws -> [Digest] {
+    try await rows(
+      engine,
+      "SELECT image FROM layers WHERE state = 'available' UNION ALL SELECT image FROM cells WHERE state = 'passed'"
+    ).compactMap { Digest(try $0.text("image")) }.sorted()
+  }
+
+  /// A job that waits on a layer which failed waits for a person.
+  private static let openJobs = """
+    SELECT 'job ' || j.id || ' (' || j.title || ') is ' || j.state AS what FROM jobs j
+    WHERE j.state IN ('ready', 'queued', 'running', 'delayed')
+      OR (j.state = 'waiting' AND NOT EXISTS (WITH RECURSIVE below(key) AS (
+        SELECT j.waits_on UNION
+        SELECT coalesce(w.waits_on, '') FROM below b JOIN layers l ON l.key = b.key JOIN jobs w ON w.id = l.job_id)
+        SELECT 1 FROM below b JOIN layers f ON f.key = b.key WHERE f.state = 'failed'))
+    """
+
+  static func open(_ engine: SQLiteEngine) async throws -> [String] {
+    try await rows(
+      engine,
+      """
+      \(openJobs) UNION ALL
+      SELECT 'build ' || id || ' is ' || state FROM builds
+        WHERE state NOT IN ('passed', 'failed', 'superseded', 'cancelled') UNION ALL
+      SELECT 'effect ' || identifier || ': ' || coalesce(problem, '') FROM outbox
+      """
+    ).map { try $0.text("what") }
+  }
+
+  static func isOpen(_ engine: SQLiteEngine) async throws -> Bool { try await !open(engine).isEmpty }
+
+  // MARK: At the end
+
+  static func check(_ world: SimulatedWorld, accepted: [BuildID]) async throws {
+    let engine = world.engine
+    for row in try await rows(engine, "SELECT at, what FROM oracle_violations ORDER BY at LIMIT 10") {
+      world.violate("\(try row.text("what")) (at \(try row.integer("at") - 1_700_000_000_000) ms)")
+    }
+    for (statement, what) in statements {
+      for row in try await rows(engine, statement) { world.violate("\(what): \(try row.text("what"))") }
+    }
+    let builds = Set(try await rows(engine, "SELECT id FROM builds").map { try $0.text("id") })
+    for build in accepted where !builds.contains(build.text) { world.violate("build \(build) is lost") }
+    try await checkBuilds(world)
+    try await checkMarks(world)
+    try await checkRegistry(world)
+    for row in try await rows(engine, "SELECT 'dead:' || id || ':' || attempt AS letter FROM jobs WHERE state = 'dead'")
+    {
+      let letter = try row.text("letter")
+      if !world.broker.deadLetters.contains(letter) { world.violate("no letter \(letter) reached the broker") }
+    }
+  }
+
+  private static let statements: [(String, String)] = [
+    (
+      """
+      SELECT layer_key || ' generation ' || generation AS what FROM jobs
+      WHERE layer_key IS NOT NULL GROUP BY layer_key, generation HAVING count(*) > 1
+      """, "two jobs for one generation of a layer"
+    ),
+    (
+      "SELECT key AS what FROM layers WHERE generation > 1 AND cause = 'new'", "a layer was built again without a cause"
+    ),
+    (
+      """
+      SELECT cell_key || ' generation ' || generation AS what FROM records WHERE verdict = 'passed'
+      GROUP BY cell_key, generation HAVING count(*) > 1
+      """, "two records for one generation of a cell"
+    ),
+    (
+      """
+      SELECT c.key AS what FROM cells c WHERE c.state = 'passed' AND NOT EXISTS (SELECT 1 FROM records r
+        WHERE r.id = c.record_id AND r.cell_key = c.key AND r.verdict = 'passed' AND r.image = c.image)
+      """, "a cell passed without its record"
+    ),
+    (
+      """
+      SELECT r.id AS what FROM records r JOIN attempts a ON a.job_id = r.job_id AND a.attempt = r.attempt
+      WHERE r.verdict = 'passed' AND coalesce(a.outcome, '') <> 'succeeded'
+      """, "a record of an attempt that did not succeed"
+    ),
+    (
+      """
+      SELECT a.job_id || ' attempt ' || a.attempt AS what FROM attempts a JOIN jobs j ON j.id = a.job_id
+      WHERE a.outcome IS NULL OR a.ended_at IS NULL
+      """, "an attempt that nobody ended"
+    ),
+    (
+      """
+      SELECT j.id || ' (' || count(*) || ')' AS what FROM jobs j JOIN attempts a ON a.job_id = j.id
+      WHERE a.outcome = 'succeeded' GROUP BY j.id HAVING count(*) > 1
+      """, "a job succeeded twice"
+    ),
+    (
+      """
+      SELECT j.id AS what FROM jobs j WHERE j.state = 'succeeded'
+        AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'succeeded')
+      """, "a job succeeded without an attempt that did"
+    ),
+    (
+      """
+      SELECT l.key AS what FROM layers l LEFT JOIN layers p ON p.key = l.parent_key
+      WHERE l.state = 'available' AND l.parent_key IS NOT NULL AND p.image IS NULL
+      """, "a layer is there before its parent ever was"
+    ),
+    (
+      """
+      SELECT j.id AS what FROM jobs j WHERE j.state = 'dead'
+        AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.identifier = 'dead:' || j.id || ':' || j.attempt)
+      """, "a dead job without its letter"
+    ),
+  ]
+
+  /// A build whose cells all passed has passed, unless an image got lost in between.
+  private static func checkBuilds(_ world: SimulatedWorld) async throws {
+    for row in try await rows(
+      world.engine,
+      """
+      SELECT b.id AS id, b.state AS state, coalesce(b.problem, '') AS problem,
+        sum(CASE WHEN coalesce(c.state, '') IN ('passed', 'reused') THEN 0 ELSE 1 END) AS bad
+      FROM builds b JOIN build_cells c ON c.build_id = b.id GROUP BY b.id
+      """)
+    {
+      let (state, problem) = (try row.text("state"), try row.text("problem"))
+      let isGood = state == "passed" || state == "superseded"
+      if isGood != (try row.int("bad") == 0), !(world.registry.lost.count > 0 && problem.contains("submit again")) {
+        world.violate("build \(try row.text("id")) is \(state), with \(try row.int("bad")) bad cells: \(problem)")
+      }
+    }
+  }
+
+  /// What counts as queued was in the queue before it was marked.
+  private static func checkMarks(_ world: SimulatedWorld) async throws {
+    for row in try await rows(world.engine, "SELECT job, dispatch, at FROM oracle_marks") {
+      let message = JobMessage(job: JobID(text: try row.text("job")), dispatch: try row.int("dispatch"))
+      guard let since = world.broker.accepted[message], since <= (try row.integer("at")) else {
+        world.violate("\(message) was marked as queued before the broker held it")
+        continue
+      }
+    }
+  }
+
+  private static func checkRegistry(_ world: SimulatedWorld) async throws {
+    let registry = world.registry
+    for row in try await rows(
+      world.engine,
+      """
+      SELECT image FROM layers WHERE state = 'available'
+      UNION SELECT image FROM cells WHERE state = 'passed'
+      UNION SELECT image FROM records WHERE verdict = 'passed'
+      """)
+    {
+      guard let digest = Digest(try row.text("image")), !registry.holds(digest, in: "layers") else { continue }
+      if registry.lost.isEmpty { world.violate("\(digest) is recorded and not in the registry") }
+    }
+    for row in try await rows(world.engine, "SELECT repository, tag, digest FROM tags") {
+      let (repository, tag) = (try row.text("repository"), try row.text("tag"))
+      guard let digest = Digest(try row.text("digest")) else { continue }
+      // A build that lost an image ends between the row and the tag.
+      if registry.lost.isEmpty, registry.tags[repository]?[tag] != digest {
+        world.violate("\(repository):\(tag) does not point to what the store says")
+      }
+    }
+    var results: [String: String] = [:]
+    for row in try await rows(
+      world.engine,
+      """
+      SELECT 'layer-' || j.layer_key || '-g' || j.generation AS tag, a.result AS result FROM jobs j
+        JOIN attempts a ON a.job_id = j.id WHERE j.layer_key IS NOT NULL AND a.outcome = 'succeeded'
+      """)
+    {
+      results[try row.text("tag")] = try row.text("result")
+    }
+    for move in registry.moves where move.repository == "layers" && move.tag.hasPrefix("layer-") {
+      if results[move.tag]?.contains(move.digest.description) != true {
+        world.violate("\(move.tag) was put for \(move.digest), which no attempt committed")
+      }
+    }
+  }
+}
