@@ -26,7 +26,11 @@ export SOAK_ONLY = [.]Soak
 export SOAK_SECONDS ?= 600
 export SOAK_SEED ?= 1
 
-.PHONY: help setup build demo format check test soak bench services base clean
+# `make simulate` runs so many seeds, from this one on.
+SEEDS ?= 1000
+FIRST ?= 1
+
+.PHONY: help setup build demo format check test simulate soak bench services base clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -56,6 +60,12 @@ check: ## formatting, laws, and the tests that need no services
 
 test: ## everything, on real services that are started and stopped
 	scripts/test
+
+simulate: ## SEEDS simulated farms on virtual time, and every mutant; the release build
+	scripts/setup test
+	swift build -c release $(SWIFT_FLAGS) --scratch-path $(RELEASE_BUILD) --product kiln-simulate
+	$(RELEASE_BUILD)/release/kiln-simulate --seeds $(SEEDS) --first $(FIRST)
+	$(RELEASE_BUILD)/release/kiln-simulate --mutants
 
 soak: ## the thread sanitizer, emulated platforms, daemons killed for SOAK_SECONDS
 	scripts/soak

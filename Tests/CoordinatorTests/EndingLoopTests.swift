@@ -133,6 +133,45 @@ import Testing
     }
   }
 
+  @Test func aLetterFindsItsQueueAlsoOnABrokerThatLostEverything() async throws {
+    try await Bench.with { bench in
+      try await bench.queue.prepare([Bench.pool])
+      let build = try await bench.submit()
+      try await bench.dispatch()
+      let job = try #require(try await bench.build(build).jobs.first { $0.state == .queued }).id
+      let claim = try #require(try await Worker(bench).claim(job))
+      try await bench.store.fail(
+        Failure(.build, code: "step-failed", "no luck"), decision: .dead, record: nil, fence: claim.fence)
+      try await bench.queue.purge([])
+      try await bench.end()
+      #expect(try await bench.store.takeEffects(limit: 10, leaseSeconds: 60) == [])
+      let slot = try await bench.queue.openDeadLetters(of: Bench.pool)
+      let delivery = try #require(try await slot.next())
+      #expect(try DeadLetterMessage(body: delivery.body).job == job)
+      await slot.close()
+    }
+  }
+
+  @Test func aLayerThatLostABlobIsNotTaggedAndHoldsNothingUp() async throws {
+    try await Bench.with { bench in
+      try await bench.queue.prepare([Bench.pool])
+      let build = try await bench.submit()
+      let job = try #require(try await bench.build(build).jobs.first { $0.state == .ready }).id
+      let worker = Worker(bench)
+      try await worker.finish(try #require(try await worker.claim(job)))
+      let layer = try #require(try await bench.build(build).layers.first { $0.image != nil })
+      let digest = try #require(layer.image)
+      let image = try #require(try await bench.images.manifest(.digest(digest), in: "layers"))
+      let blobs = try ImageManifest(image).blobs
+      try bench.delete(try #require(blobs.last).digest)
+      try await bench.end()
+      #expect(bench.log.lines.contains { $0.contains("layer not tagged") })
+      #expect(try await bench.store.takeEffects(limit: 10, leaseSeconds: 60) == [])
+      let tag = Repositories.tag(layer.key, generation: 1)
+      #expect(try await bench.images.manifest(.tag(tag), in: "layers") == nil)
+    }
+  }
+
   // MARK: Older and newer builds
 
   @Test func anOlderBuildThatEndsLaterDoesNotMoveTheTagBack() async throws {

@@ -225,6 +225,17 @@ extension RecordStoreConformance {
       #expect(finish.spec == .finish(plan.cells[0]))
       #expect(finish.parentImage == StoreFixture.image(plan.layers[1].key))
     },
+    RecordStoreConformance("a claim that is asked for again has its lease from then on") { fixture in
+      let (store, executor) = (fixture.store, StoreFixture.executor)
+      try await fixture.submit("b1", [["a"]])
+      let job = try await fixture.onlyReady()
+      _ = try await store.claim(job, executor: executor, nonce: "one", leaseSeconds: 0.2)
+      _ = try await store.claim(job, executor: executor, nonce: "one", leaseSeconds: 600)
+      _ = try await store.claim(job, executor: executor, nonce: "two", leaseSeconds: 0.2)
+      try await fixture.advance(0.3)
+      let expired = try await store.expiredLeases(limit: 10)
+      #expect(expired.isEmpty)
+    },
     RecordStoreConformance("a heartbeat extends, and a stale one says so") { fixture in
       try await fixture.submit("b1", [["a"]])
       let claim = try await fixture.claim(try await fixture.onlyReady(), leaseSeconds: 0.2)
