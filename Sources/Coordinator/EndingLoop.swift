@@ -74,10 +74,10 @@ struct EndingLoop: CoordinatorLoop {
       let message = DeadLetterMessage(job: letter.job, attempt: letter.attempt, failure: letter.failure)
       do {
         try await coordinator.queue.publishDeadLetter(message, to: pool)
-      } catch is QueueError {
-        // A broker that lost everything lost this queue too.
+      } catch let error as QueueError {
+        // A broker that lost everything lost this queue too: it is there when the letter comes again.
         try await coordinator.queue.prepare([pool])
-        try await coordinator.queue.publishDeadLetter(message, to: pool)
+        throw error
       }
     }
   }

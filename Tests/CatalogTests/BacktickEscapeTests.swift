@@ -34,6 +34,7 @@ struct BacktickEscapeTests {
 
   @Test(arguments: [
     "COPY a\\b /c\n", "RUN dir C:\\\n", "RUN a\\`\n b\n", "RUN --mount=target=`a true\n", "COPY <<END /x\n`$A\nEND\n",
+    "ENV X='a`b'\n", "LABEL d=\"use ``foo\"\n", "COPY [\"a`b\", \"/c\"]\n",
   ])
   func isRefusedWhereItWouldMeanSomethingElse(_ instruction: String) {
     let found = Diagnostics()

@@ -110,6 +110,9 @@ import Testing
   @Test func aPatternThatMatchesNothingIsNoErrorBesideASourceThatDoes() throws {
     #expect(try Fixture.errors(Self.text("COPY a.txt *.none /x/")) == [])
     #expect(
+      try Fixture.errors(Self.text("COPY a.txt nowhere/*.txt /x/"))
+        == [Self.at(1, "'nowhere/*.txt' matches nothing in the fragment's folder")])
+    #expect(
       try Fixture.errors(Self.text("ARG N=none\nCOPY *.$N n*.txt /x/"))
         == ["*.none", "n*.txt"].map { Self.at(2, "'\($0)' matches nothing in the fragment's folder") })
     #expect(

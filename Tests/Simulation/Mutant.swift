@@ -27,7 +27,7 @@ struct Mutant: Sendable, CustomStringConvertible {
       replacement: "id = $1 AND state = 'running'", procedure: "complete_layer"),
     Mutant(
       description: "tag before the commit", text: "FROM jobs j WHERE j.id = $1 AND EXISTS",
-      replacement: "FROM jobs j WHERE j.id = $1 OR EXISTS", procedure: "complete_layer"),
+      replacement: "FROM jobs j WHERE j.id = $1 OR 1 = 0 AND EXISTS", procedure: "complete_layer"),
     Mutant(
       description: "record before the commit", text: "AND j.cell_key IS NOT NULL AND EXISTS",
       replacement: "AND j.cell_key IS NOT NULL OR 1 = 0 AND EXISTS", procedure: "complete_cell"),

@@ -89,6 +89,9 @@ enum Oracle {
         "layers", "generation", "NEW.generation < OLD.generation",
         violation("'the generation of layer ' || NEW.key || ' fell'")),
       trigger(
+        "cells", "generation", "NEW.generation < OLD.generation",
+        violation("'the generation of cell ' || NEW.key || ' fell'")),
+      trigger(
         "tags", "sequence", "NEW.sequence < OLD.sequence", violation("'tag ' || NEW.tag || ' went back'")),
       trigger(
         "attempts", "outcome", "OLD.outcome IS NOT NULL AND OLD.outcome <> NEW.outcome",
@@ -151,6 +154,7 @@ enum Oracle {
     for row in try await rows(engine, "SELECT at, what FROM oracle_violations ORDER BY at LIMIT 10") {
       world.violate("\(try row.text("what")) (at \(try row.integer("at") - 1_700_000_000_000) ms)")
     }
+    try await checkDead(world)
     for (statement, what) in statements {
       for row in try await rows(engine, statement) { world.violate("\(what): \(try row.text("what"))") }
     }
@@ -208,6 +212,12 @@ enum Oracle {
     ),
     (
       """
+      SELECT j.id AS what FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.outcome = 'succeeded'
+      WHERE j.finished_at <> a.ended_at
+      """, "a job did not succeed by the attempt that says so"
+    ),
+    (
+      """
       SELECT j.id AS what FROM jobs j WHERE j.state = 'succeeded'
         AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'succeeded')
       """, "a job succeeded without an attempt that did"
@@ -225,6 +235,20 @@ enum Oracle {
       """, "a dead job without its letter"
     ),
   ]
+
+  /// A job dies of what cannot succeed, or when all its attempts met faults.
+  private static func checkDead(_ world: SimulatedWorld) async throws {
+    for row in try await rows(world.engine, "SELECT id, title, failures FROM jobs WHERE state = 'dead'") {
+      let title = try row.text("title")
+      // A job's title is a layer's or a cell's, and its platform.
+      let isBroken = world.broken.contains { broken in
+        title.hasPrefix("\(broken) ") || broken.hasPrefix("cell ") && title.hasSuffix(broken.dropFirst(4))
+      }
+      if !isBroken, try row.int("failures") < SimulatedFarm.attempts {
+        world.violate("job \(try row.text("id")) (\(title)) is dead after \(try row.int("failures")) failures")
+      }
+    }
+  }
 
   /// A build whose cells all passed has passed, unless an image got lost in between.
   private static func checkBuilds(_ world: SimulatedWorld) async throws {
@@ -265,31 +289,48 @@ enum Oracle {
       UNION SELECT image FROM records WHERE verdict = 'passed'
       """)
     {
-      guard let digest = Digest(try row.text("image")), !registry.holds(digest, in: "layers") else { continue }
-      if registry.lost.isEmpty { world.violate("\(digest) is recorded and not in the registry") }
+      guard let digest = Digest(try row.text("image")) else { continue }
+      for missing in registry.missing(digest, in: "layers").subtracting(registry.lost).sorted() {
+        world.violate("\(digest) is recorded, and \(missing) is not in the registry")
+      }
     }
+    // A build that lost an image ends between the row and the tag.
+    let interrupted = try await rows(world.engine, "SELECT id FROM builds WHERE problem LIKE '%submit again%'")
     for row in try await rows(world.engine, "SELECT repository, tag, digest FROM tags") {
       let (repository, tag) = (try row.text("repository"), try row.text("tag"))
-      guard let digest = Digest(try row.text("digest")) else { continue }
-      // A build that lost an image ends between the row and the tag.
-      if registry.lost.isEmpty, registry.tags[repository]?[tag] != digest {
+      if interrupted.isEmpty, registry.tags[repository]?[tag]?.description != (try row.text("digest")) {
         world.violate("\(repository):\(tag) does not point to what the store says")
       }
     }
-    var results: [String: String] = [:]
+    try await checkLayerTags(world)
+  }
+
+  private static func checkLayerTags(_ world: SimulatedWorld) async throws {
+    let registry = world.registry
+    var results: [String: (result: String, endedAt: Int64)] = [:]
     for row in try await rows(
       world.engine,
       """
-      SELECT 'layer-' || j.layer_key || '-g' || j.generation AS tag, a.result AS result FROM jobs j
-        JOIN attempts a ON a.job_id = j.id WHERE j.layer_key IS NOT NULL AND a.outcome = 'succeeded'
+      SELECT 'layer-' || j.layer_key || '-g' || j.generation AS tag, a.result AS result, a.ended_at AS ended_at
+      FROM jobs j JOIN attempts a ON a.job_id = j.id WHERE j.layer_key IS NOT NULL AND a.outcome = 'succeeded'
       """)
     {
-      results[try row.text("tag")] = try row.text("result")
+      results[try row.text("tag")] = (try row.text("result"), try row.integer("ended_at"))
     }
-    for move in registry.moves where move.repository == "layers" && move.tag.hasPrefix("layer-") {
-      if results[move.tag]?.contains(move.digest.description) != true {
-        world.violate("\(move.tag) was put for \(move.digest), which no attempt committed")
+    for (move, at) in registry.moves where move.repository == "layers" && move.tag.hasPrefix("layer-") {
+      guard let end = results[move.tag], end.result.contains(move.digest.description), end.endedAt <= at else {
+        world.violate("\(move.tag) was put for \(move.digest), which no attempt had committed")
+        continue
       }
+    }
+    for row in try await rows(
+      world.engine, "SELECT 'layer-' || key || '-g' || generation AS tag, image FROM layers WHERE state = 'available'")
+    {
+      let tag = try row.text("tag")
+      guard let image = Digest(try row.text("image")), registry.tags["layers"]?[tag] != image else { continue }
+      // One that had lost something when its turn came is left alone.
+      let parts = registry.parts(image, in: "layers")
+      if registry.lost.isDisjoint(with: parts) { world.violate("\(tag) is not there") }
     }
   }
 }

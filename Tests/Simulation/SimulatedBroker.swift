@@ -153,12 +153,13 @@ private final class SimulatedSlot: JobSlot, @unchecked Sendable {
       world.broker.noteDelivery(delivery)
       await queue.process.pause(milliseconds: world.latency())
       if let message = try? JobMessage(body: delivery.body) { queue.process.asked.remove(message.job) }
+      let delivered = Delivery(
+        tag: delivery.tag, epoch: epoch, body: delivery.body, redelivered: delivery.redelivered)
       if world.mutant?.acknowledgesOnDelivery == true, !isForLetters {
         world.meetMutant()
-        checkAcknowledgement(delivery)
-        try await slot?.acknowledge(delivery)
+        try await acknowledge(delivered)
       }
-      return Delivery(tag: delivery.tag, epoch: epoch, body: delivery.body, redelivered: delivery.redelivered)
+      return delivered
     }
     return nil
   }

@@ -15,12 +15,12 @@ final class SimulatedRegistry: @unchecked Sendable {
   fileprivate var blobs: [String: [Digest: Data]] = [:]
   fileprivate var manifests: [String: [Digest: Manifest]] = [:]
   fileprivate(set) var tags: [String: [String: Digest]] = [:]
-  /// Every tag that was ever put.
-  fileprivate(set) var moves: Set<TagMove> = []
+  /// Every tag that was ever put, and when first.
+  fileprivate(set) var moves: [TagMove: Int64] = [:]
   /// Taken away behind everybody's back.
   private(set) var lost: Set<Digest> = []
 
-  fileprivate func put(_ manifest: Manifest, in repository: String, tag: String?) throws {
+  fileprivate func put(_ manifest: Manifest, in repository: String, tag: String?, now: Int64 = 0) throws {
     let isIndex = MediaType.isIndex(manifest.mediaType)
     let children = isIndex ? try children(ofIndex: manifest) : try ImageManifest(manifest).allBlobs
     for child in children {
@@ -32,20 +32,29 @@ final class SimulatedRegistry: @unchecked Sendable {
     manifests[repository, default: [:]][manifest.digest] = manifest
     guard let tag else { return }
     tags[repository, default: [:]][tag] = manifest.digest
-    moves.insert(TagMove(repository: repository, tag: tag, digest: manifest.digest))
+    let move = TagMove(repository: repository, tag: tag, digest: manifest.digest)
+    if moves[move] == nil { moves[move] = now }
   }
 
   private func children(ofIndex manifest: Manifest) throws -> [Descriptor] {
     try (JSONValue.parse(manifest.bytes, what: "index")["manifests"]?.array ?? []).map { try Descriptor($0) }
   }
 
-  /// An image with everything that it needs?
-  func holds(_ digest: Digest, in repository: String) -> Bool {
-    guard let manifest = manifests[repository]?[digest] else { return false }
+  /// What of an image, or of an index and its images, is not there.
+  func missing(_ digest: Digest, in repository: String) -> Set<Digest> {
+    guard let manifest = manifests[repository]?[digest] else { return [digest] }
     if MediaType.isIndex(manifest.mediaType) {
-      return ((try? children(ofIndex: manifest)) ?? []).allSatisfy { holds($0.digest, in: repository) }
+      let children = (try? children(ofIndex: manifest)) ?? []
+      return Set(children.flatMap { missing($0.digest, in: repository) })
     }
-    return ((try? ImageManifest(manifest).allBlobs) ?? []).allSatisfy { blobs[repository]?[$0.digest] != nil }
+    let all = (try? ImageManifest(manifest).allBlobs) ?? []
+    return Set(all.map(\.digest).filter { blobs[repository]?[$0] == nil })
+  }
+
+  /// An image's own digest, and those of all that it names.
+  func parts(_ digest: Digest, in repository: String) -> Set<Digest> {
+    let all = manifests[repository]?[digest].flatMap { try? ImageManifest($0).allBlobs } ?? []
+    return Set(all.map(\.digest)).union([digest])
   }
 
   /// Loses an image, or its topmost blob. Never a base's.
@@ -60,13 +69,13 @@ final class SimulatedRegistry: @unchecked Sendable {
     }
   }
 
-  /// Makes an image: a base's where `parent` is nil and `steps` are none.
   struct Built {
     var manifest: Manifest
     var config: Data
     var blob: Data
   }
 
+  /// One blob more than `parent` has; `text` makes it another one.
   static func image(on parent: (manifest: Manifest, config: Data)?, _ platform: Platform, text: String) throws -> Built
   {
     let blob = Data("blob of \(text)\n".utf8)
@@ -166,7 +175,7 @@ struct SimulatedImages: ImageStore {
 
   func put(_ manifest: Manifest, in repository: String, tag: String?) async throws {
     try await call()
-    try registry.put(manifest, in: repository, tag: tag)
+    try registry.put(manifest, in: repository, tag: tag, now: world.now)
     if world.isUnlucky(0.003) { throw Failure(.infrastructure, code: "registry", "the answer got lost") }
   }
 

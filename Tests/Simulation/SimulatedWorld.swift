@@ -154,7 +154,9 @@ struct SimulatedConnection: SQLEngine {
     if procedure.name == Procedure.claim.name, case .text(let job) = arguments[0], case .text(let nonce) = arguments[2]
     {
       process.asked.insert(JobID(text: job))
-      if rows.first?.values["holder_nonce"] == .text(nonce) { process.isAttemptOpen = true }
+      if let row = rows.first, row.optionalText("state") == "running", row.optionalText("holder_nonce") == nonce {
+        process.isAttemptOpen = true
+      }
     }
     try await after()
     return rows

@@ -120,9 +120,11 @@ final class SimulatedFarm: @unchecked Sendable {
 
   // MARK: Processes
 
+  static let attempts = 12
+
   private static let pools: [Pool] = SimulatedCatalog.platforms.enumerated().map { index, platform in
     var pool = Pool(name: PoolName(text: "pool-\(index)"), platforms: [Platform(platform)].compactMap { $0 }, slots: 1)
-    pool.retries.infrastructure.attempts = 12
+    pool.retries.infrastructure.attempts = attempts
     pool.retries.infrastructure.maximumDelaySeconds = 60
     return pool
   }
@@ -293,6 +295,7 @@ final class SimulatedFarm: @unchecked Sendable {
     do {
       while try await Oracle.isOpen(world.engine) {
         guard world.now < deadline else {
+          try await Oracle.check(world, accepted: [])
           for open in try await Oracle.open(world.engine) { world.violate("does not end: \(open)") }
           return
         }

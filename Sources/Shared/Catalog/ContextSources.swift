@@ -15,12 +15,13 @@ struct ContextSources {
     var hint: String?
     /// Nothing is wrong as yet: a value is missing that comes later.
     var isOpen = false
-    /// A pattern matches nothing, which the builder takes where the instruction has other sources.
-    var isEmptyPattern = false
+    /// A pattern matches nothing in this folder, which the builder takes where the folder is there and the
+    /// instruction has other sources.
+    var emptyIn: String?
 
-    init(_ message: String, hint: String? = nil, isOpen: Bool = false, isEmptyPattern: Bool = false) {
+    init(_ message: String, hint: String? = nil, isOpen: Bool = false, emptyIn: String? = nil) {
       (self.message, self.hint) = (message, hint)
-      (self.isOpen, self.isEmptyPattern) = (isOpen, isEmptyPattern)
+      (self.isOpen, self.emptyIn) = (isOpen, emptyIn)
     }
   }
 
@@ -84,6 +85,7 @@ struct ContextSources {
       throw Problem("'\(source)' is the \(place) as a whole, with its definition; name files or a folder in it")
     }
     var places = [folder]
+    var emptyIn: String?
     for part in parts {
       var next: [String] = []
       let pattern = patterns && PathPattern.isPattern(part) ? PathPattern(part: part) : nil
@@ -93,6 +95,7 @@ struct ContextSources {
         }
         if part.utf8.contains(92) { throw Problem("'\(source)' has a backslash, which is no part of a name in a path") }
       }
+      if pattern != nil, emptyIn == nil { emptyIn = places.first { !children(of: $0).isEmpty } }
       for place in places {
         if !place.isEmpty, case .symlink = tree[place] {
           throw Problem("'\(source)' passes through the symlink '\(place)'; name what it points to")
@@ -103,8 +106,7 @@ struct ContextSources {
       places = next
     }
     if places.isEmpty {
-      let isPattern = patterns && parts.contains(where: PathPattern.isPattern)
-      throw Problem("'\(source)' matches nothing in the \(self.place)", isEmptyPattern: isPattern)
+      throw Problem("'\(source)' matches nothing in the \(self.place)", emptyIn: emptyIn)
     }
     for place in places {
       if case .symlink = tree[place] {
@@ -143,16 +145,17 @@ struct ContextSources {
     return !below.isEmpty && (!isIgnored(path) || below.contains { !isIgnored($0.path) })
   }
 
-  /// What to send for `source`: folders whole, with the symlinks in them as they are. None for a pattern
-  /// that matches nothing: `Instruction.sourceProblems` says where that is an error.
+  /// What to send for `source`: folders whole, with the symlinks in them as they are. For a pattern that
+  /// matches nothing, the folder where the builder looks: `Instruction.sourceProblems` says where that is an
+  /// error.
   func entries(_ source: String, patterns: Bool = true) throws(Problem) -> [TarArchive.Entry] {
     var entries: [TarArchive.Entry] = []
     let paths: [String]
     do throws(Problem) {
       paths = try matches(source, patterns: patterns)
     } catch {
-      guard error.isEmptyPattern else { throw error }
-      return []
+      guard let folder = error.emptyIn else { throw error }
+      return folder.isEmpty ? [] : [TarArchive.Entry(path: folder, content: .directory)]
     }
     for path in paths {
       if let content = tree[path] {

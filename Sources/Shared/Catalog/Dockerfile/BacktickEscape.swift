@@ -44,11 +44,12 @@ enum BacktickEscape {
         converted = continued.map { exchange($0) + line.dropFirst($0.count) } ?? exchange(line)
         let isContinued = DockerfileParser.withoutContinuation(converted) != nil
         if !DockerfileParser.isComment(line), isContinued != (continued != nil) { problem = true }
-      } else if line.contains("`") {
+      } else if line.contains("`") || instruction.json != nil && line.contains("\\") {
         problem = true
       }
       text += converted + "\n"
     }
+    if !isForShell, isEscapeQuoted(instruction.rest) { problem = true }
     // The builder looks for variables in files that are written here, and for what escapes them.
     if !isForShell, body.contains(where: { $0 == "`" || $0 == "\\" }) { problem = true }
     if problem {
@@ -57,6 +58,25 @@ enum BacktickEscape {
         suggestion: .hint("write the file without '# escape=`'"))
     }
     return text + exchange(body)
+  }
+
+  /// Is there an escape character (a backslash by now) in quotes, where it mostly stands for itself?
+  private static func isEscapeQuoted(_ text: String) -> Bool {
+    var quote: Character?
+    var isEscaped = false
+    for character in text {
+      if character == "\\", quote != nil { return true }
+      if isEscaped {
+        isEscaped = false
+      } else if character == "\\" {
+        isEscaped = true
+      } else if character == quote {
+        quote = nil
+      } else if quote == nil, character == "'" || character == "\"" {
+        quote = character
+      }
+    }
+    return false
   }
 
   private static func exchange(_ text: String) -> String {

@@ -1,7 +1,7 @@
 import Foundation
 
 /// Reads Dockerfile text as BuildKit's parser does: comments, continuations, heredocs, flags, the JSON
-/// form. The escape character is the backslash; texts that choose another one are refused before.
+/// form. The escape character is the backslash; `BacktickEscape` rewrites or refuses others.
 struct DockerfileParser {
   private let file: String
   private let lines: [String]

@@ -93,7 +93,7 @@ extension Instruction {
       do {
         try check()
       } catch {
-        if error.isEmptyPattern { empty.append(error) } else if !error.isOpen { problems.append(error) }
+        if error.emptyIn != nil { empty.append(error) } else if !error.isOpen { problems.append(error) }
       }
     }
     for word in sourceWords {
