@@ -33,7 +33,7 @@ struct Mutant: Sendable, CustomStringConvertible {
       replacement: "AND j.cell_key IS NOT NULL OR 1 = 0 AND EXISTS", procedure: "complete_cell"),
     Mutant(
       description: "mark whatever is dispatched", text: "WHERE id = $1 AND dispatch = $2 AND state IN ('ready')",
-      replacement: "WHERE id = $1 AND $2 = $2 AND state IN ('ready')"),
+      replacement: "WHERE id = $1 AND $2 = $2 AND state IN ('ready')", seeds: 400),
     Mutant(
       description: "mark what runs already", text: "dispatch = $2 AND state IN ('ready')",
       replacement: "dispatch = $2 AND state IN ('ready', 'running')"),
