@@ -39,7 +39,7 @@ struct BenchFarm: Sendable {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let pool = Pool(
       name: PoolName(text: "bench-\(identifier)"), platforms: base.digests.keys.sorted(), slots: slots,
-      builder: Pool.Builder(host: try Address.require("KILN_TEST_ENGINE_A")))
+      builder: Pool.Builder(host: try Address.require("KILN_TEST_ENGINE_A")), emulated: true)
     var farm =
       switch kind {
       case .services: try await services(identifier, pool, base, folder, images: try registry(identifier))

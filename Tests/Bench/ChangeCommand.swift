@@ -70,7 +70,7 @@ struct ChangeCommand: AsyncParsableCommand {
             let file = try catalog.writeBakeFile(base, baseIn: layers, below: folder)
             let cache = layers.replacing("/layers", with: "/bake-cache")
             let arguments = [
-              "buildx", "bake", "--file", file.path, "--progress", "quiet", "--allow", "fs.read=\(folder.path)",
+              "buildx", "bake", "--file", file.path, "--progress", "quiet",
               "--set", "*.tags=\(layers.replacing("/layers", with: "/baked")):latest",
               "--set", "*.output=type=registry,registry.insecure=true",
               "--set", "*.cache-from=type=registry,ref=\(cache),registry.insecure=true",

@@ -9,25 +9,26 @@ import Testing
 
 @testable import KilnCoordinator
 
-/// Three hundred variants on two platforms: what is said beforehand is what is then done, exactly.
+/// Sixty variants on two platforms: what is said beforehand is what is then done, exactly. `make bench`
+/// does it with three hundred.
 @Suite struct ManyVariantsTests {
   @Test func theForecastIsWhatTheFarmBuilds() async throws {
     try await Bench.with { bench in
-      var generated = GeneratedCatalog(seed: 7, versions: [5, 6, 10], bases: bench.bases)
-      #expect(generated.variants == 300)
-      let again = GeneratedCatalog(seed: 7, versions: [5, 6, 10], bases: bench.bases)
+      var generated = GeneratedCatalog(seed: 7, versions: [3, 4, 5], bases: bench.bases)
+      #expect(generated.variants == 60)
+      let again = GeneratedCatalog(seed: 7, versions: [3, 4, 5], bases: bench.bases)
       #expect(try again.catalog.tree().digest == generated.catalog.tree().digest)
-      let other = GeneratedCatalog(seed: 8, versions: [5, 6, 10], bases: bench.bases)
+      let other = GeneratedCatalog(seed: 8, versions: [3, 4, 5], bases: bench.bases)
       #expect(try other.catalog.tree().digest != generated.catalog.tree().digest)
 
       let first = try await build(generated, against: .nothing, bench)
-      // Bottom, 5, 5 × 6, and one for each variant; on two platforms.
-      #expect(first.layers == 2 * (1 + 5 + 30 + 300) && first.cells == 600)
+      // Bottom, 3, 3 × 4, and one for each variant; on two platforms.
+      #expect(first.layers == 2 * (1 + 3 + 12 + 60) && first.cells == 120)
 
       var before = try generated.side()
       generated.changeLine(in: GeneratedCatalog.app, version: 4)
       let app = try await build(generated, against: before, bench)
-      #expect(app.layers == 2 * 30 && app.cells == 2 * 30)
+      #expect(app.layers == 2 * 12 && app.cells == 2 * 12)
 
       before = try generated.side()
       generated.changeLine(in: GeneratedCatalog.bottom, version: 1)
