@@ -36,17 +36,25 @@ struct NotificationListener: CoordinatorLoop {
   let bells: [Bell]
 
   func loop() async {
+    await coordinator.listen { topic in
+      if topic.hasPrefix("evidence:") { return }
+      for bell in bells { bell.ring() }
+    }
+  }
+}
+
+extension Coordinator {
+  /// Tells `heard` every topic that the store announces, over lost connections, until it is cancelled.
+  func listen(_ heard: (String) -> Void) async {
     while !Task.isCancelled {
       do {
-        for try await topic in try await coordinator.store.notifications() where !topic.hasPrefix("evidence:") {
-          for bell in bells { bell.ring() }
-        }
+        for try await topic in try await store.notifications() { heard(topic) }
       } catch is CancellationError {
         return
       } catch {
-        coordinator.logger.warning("notifications interrupted", metadata: ["error": "\(error)"])
+        logger.warning("notifications interrupted", metadata: ["error": "\(error)"])
       }
-      try? await coordinator.effects.time.sleep(seconds: 1)
+      try? await effects.time.sleep(seconds: 1)
     }
   }
 }

@@ -95,6 +95,16 @@ struct Bench: Sendable {
     return try #require(detail)
   }
 
+  /// A build's first job, queued and then claimed by a worker.
+  func claimFirst() async throws -> (build: AcceptedBuild, claim: Claim) {
+    try await queue.prepare([Self.pool])
+    let build = try await submit()
+    try await dispatch()
+    let job = try #require(try await self.build(build).jobs.first { $0.state == .queued }).id
+    let claim = try await Worker(self).claim(job)
+    return (build, try #require(claim))
+  }
+
   /// One round of the dispatch loop. Returns how long it would sleep.
   @discardableResult
   func dispatch(_ coordinator: Coordinator? = nil, looks: inout [PoolName: Int]) async throws -> Double {

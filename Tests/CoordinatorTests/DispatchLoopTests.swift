@@ -230,11 +230,8 @@ import Testing
 
   @Test func aKillBeforeTheEndIsWrittenLosesNothing() async throws {
     try await Bench.with { bench in
-      try await bench.queue.prepare([Bench.pool])
-      let build = try await bench.submit()
-      try await bench.dispatch()
-      let job = try #require(try await bench.build(build).jobs.first { $0.state == .queued }).id
-      let stale = try #require(try await Worker(bench).claim(job))
+      let (build, stale) = try await bench.claimFirst()
+      let job = stale.fence.job
       bench.time.advance(seconds: 31)
       let kill = KillAt(.reapBeforeApply)
       try await bench.dispatch(try bench.coordinator(failpoints: kill))

@@ -17,6 +17,14 @@ import Testing
     try ImageIndex.children(try #require(index)).map(\.platform.description)
   }
 
+  /// Its letter has not left yet.
+  private func deadJob(_ bench: Bench) async throws -> JobID {
+    let (_, claim) = try await bench.claimFirst()
+    try await bench.store.fail(
+      Failure(.build, code: "step-failed", "no luck"), decision: .dead, record: nil, fence: claim.fence)
+    return claim.fence.job
+  }
+
   @Test func theTagNamesEveryPlatform() async throws {
     try await Bench.with { bench in
       let build = try await bench.run()
@@ -112,13 +120,7 @@ import Testing
 
   @Test func aLetterWaitsForItsBroker() async throws {
     try await Bench.with { bench in
-      try await bench.queue.prepare([Bench.pool])
-      let build = try await bench.submit()
-      try await bench.dispatch()
-      let job = try #require(try await bench.build(build).jobs.first { $0.state == .queued }).id
-      let claim = try #require(try await Worker(bench).claim(job))
-      try await bench.store.fail(
-        Failure(.build, code: "step-failed", "no luck"), decision: .dead, record: nil, fence: claim.fence)
+      let job = try await deadJob(bench)
       bench.queue.set(.unavailable, for: Bench.pool)
       try await bench.end()
       #expect(bench.log.lines.contains { $0.contains("effect failed") && $0.contains("the broker is away") })
@@ -135,13 +137,7 @@ import Testing
 
   @Test func aLetterFindsItsQueueAlsoOnABrokerThatLostEverything() async throws {
     try await Bench.with { bench in
-      try await bench.queue.prepare([Bench.pool])
-      let build = try await bench.submit()
-      try await bench.dispatch()
-      let job = try #require(try await bench.build(build).jobs.first { $0.state == .queued }).id
-      let claim = try #require(try await Worker(bench).claim(job))
-      try await bench.store.fail(
-        Failure(.build, code: "step-failed", "no luck"), decision: .dead, record: nil, fence: claim.fence)
+      let job = try await deadJob(bench)
       try await bench.queue.purge([])
       try await bench.end()
       bench.time.advance(seconds: 5)

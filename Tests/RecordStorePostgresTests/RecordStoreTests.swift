@@ -6,13 +6,16 @@ import Testing
 @testable import TestSupport
 
 @Suite(.timeLimit(.minutes(1))) struct PostgresRecordStoreTests {
+  /// The database's clock is its own: its time passes only by waiting.
+  private static let wait: RecordStoreConformance.Advance = { try await Task.sleep(for: .seconds($0)) }
+
   @Test(arguments: RecordStoreConformance.all)
   func conforms(_ check: RecordStoreConformance) async throws {
     try await TestDatabase.with { database in
       let engine = try database.engine(database.configuration())
       let store = SQLRecordStore(engine: engine, effects: .system())
       _ = try await store.migrate(.postgres)
-      try await check.run(store) { try await Task.sleep(for: .seconds($0)) }
+      try await check.run(store, advance: Self.wait)
       await store.close()
     }
   }
@@ -24,7 +27,7 @@ import Testing
       let engine = try database.engine(database.configuration())
       let store = SQLRecordStore(engine: engine, effects: .system())
       _ = try await store.migrate(.postgres)
-      let fixture = StoreFixture(store: store) { try await Task.sleep(for: .seconds($0)) }
+      let fixture = StoreFixture(store: store, advance: Self.wait)
       for round in 0..<5 {
         try await fixture.submit("b\(round)", [["p\(round)", "x\(round)!"]])
         var claims: [Claim] = []

@@ -9,7 +9,10 @@ enum Oracle {
   static func install(_ engine: SQLiteEngine) async throws {
     _ = try await engine.migrate(Schema.migrations(.sqlite), procedures: [])
     try await engine.transaction { store in
-      for statement in tables + triggers { try store.run(statement, []) }
+      for statement in tables { try store.run(statement, []) }
+      for (number, trigger) in triggers.enumerated() {
+        try store.run("CREATE TRIGGER oracle_\(number) AFTER UPDATE OF \(trigger)", [])
+      }
       for (kind, from, to) in allowed {
         try store.run(
           "INSERT OR IGNORE INTO oracle_allowed VALUES ($1, $2, $3)", [.text(kind), .text(from), .text(to)])
@@ -42,10 +45,7 @@ enum Oracle {
   ]
 
   private static func trigger(_ table: String, _ column: String, _ when: String, _ body: String) -> String {
-    """
-    CREATE TRIGGER oracle_\(table)_\(abs(body.utf8.reduce(0) { ($0 &* 31) &+ Int($1) })) AFTER UPDATE OF \(column)
-    ON \(table) WHEN \(when) BEGIN \(body); END
-    """
+    "\(column) ON \(table) WHEN \(when) BEGIN \(body); END"
   }
 
   private static func violation(_ what: String) -> String {
@@ -161,6 +161,7 @@ enum Oracle {
     let builds = Set(try await rows(engine, "SELECT id FROM builds").map { try $0.text("id") })
     for build in accepted where !builds.contains(build.text) { world.violate("build \(build) is lost") }
     try await checkBuilds(world)
+    try await checkBegun(world)
     try await checkMarks(world)
     try await checkRegistry(world)
     for row in try await rows(engine, "SELECT 'dead:' || id || ':' || attempt AS letter FROM jobs WHERE state = 'dead'")
@@ -265,6 +266,20 @@ enum Oracle {
       if isGood != (try row.int("bad") == 0), !(world.registry.lost.count > 0 && problem.contains("submit again")) {
         world.violate("build \(try row.text("id")) is \(state), with \(try row.int("bad")) bad cells: \(problem)")
       }
+    }
+  }
+
+  /// No step ran but in an attempt that the store knows, counted where they run.
+  private static func checkBegun(_ world: SimulatedWorld) async throws {
+    var attempts: [LayerKey: Int] = [:]
+    for row in try await rows(
+      world.engine,
+      "SELECT j.layer_key AS key, count(*) AS n FROM attempts a JOIN jobs j ON j.id = a.job_id GROUP BY j.layer_key")
+    {
+      if let key = row.optionalText("key") { attempts[LayerKey(text: key)] = try row.int("n") }
+    }
+    for (key, begun) in world.builds where begun > attempts[key] ?? 0 {
+      world.violate("layer \(key.short) was begun \(begun) times, in \(attempts[key] ?? 0) attempts")
     }
   }
 

@@ -10,15 +10,11 @@ enum SimulatedCatalog {
   static let platforms = ["linux/amd64", "linux/arm64"]
 
   /// The same catalog, then with the app changed twice, then with the middle changed.
-  static let works: [PlannedWork] = {
-    do {
-      return try [("one", "one"), ("two", "one"), ("three", "one"), ("one", "two")].map { app, middle in
-        try work(app: app, middle: middle)
-      }
-    } catch {
-      fatalError("the simulated catalog is wrong: \(error)")
+  static let works = Result {
+    try [("one", "one"), ("two", "one"), ("three", "one"), ("one", "two")].map { app, middle in
+      try work(app: app, middle: middle)
     }
-  }()
+  }
 
   private static func work(app: String, middle: String) throws -> PlannedWork {
     var bases: [Platform: Digest] = [:]

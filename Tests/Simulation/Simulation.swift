@@ -36,7 +36,8 @@ struct Simulation {
     defer { try? FileManager.default.removeItem(at: folder) }
     let world = try SimulatedWorld(seed: seed, mutant: mutant)
     let logger = logger ?? Logger(label: "simulation") { _ in SwiftLogNoOpLogHandler() }
-    let farm = SimulatedFarm(world: world, folder: folder, logger: logger)
+    let works = try SimulatedCatalog.works.get()
+    let farm = SimulatedFarm(world: world, works: works, folder: folder, logger: logger)
     Task(executorPreference: world.process) { await farm.live() }
     world.scheduler.run(until: { farm.report != nil }, deadline: world.now + Int64(patienceSeconds + 3600) * 1000)
     farm.killAll()
@@ -52,6 +53,7 @@ struct Simulation {
 // Unchecked: used by the one thread that runs the scheduler.
 final class SimulatedFarm: @unchecked Sendable {
   private let world: SimulatedWorld
+  private let works: [PlannedWork]
   private let folder: URL
   private let logger: Logger
   private let time: VirtualTime
@@ -74,8 +76,8 @@ final class SimulatedFarm: @unchecked Sendable {
     var main: Task<Void, Never>?
   }
 
-  init(world: SimulatedWorld, folder: URL, logger: Logger) {
-    (self.world, self.folder, self.logger) = (world, folder, logger)
+  init(world: SimulatedWorld, works: [PlannedWork], folder: URL, logger: Logger) {
+    (self.world, self.works, self.folder, self.logger) = (world, works, folder, logger)
     time = VirtualTime(process: world.process)
   }
 
@@ -186,7 +188,7 @@ final class SimulatedFarm: @unchecked Sendable {
 
   private func trouble() async {
     if world.random.happens(0.3) {
-      let titles = SimulatedCatalog.works[0].plan.layers.map(\.title)
+      let titles = works[0].plan.layers.map(\.title)
       world.broken.insert(world.random.pick(titles) ?? "")
     }
     if world.random.happens(0.2) { world.broken.insert("cell \(SimulatedCatalog.platforms[world.random.below(2)])") }
@@ -265,7 +267,7 @@ final class SimulatedFarm: @unchecked Sendable {
       let alive = members.filter { $0.coordinator != nil && $0.process.isAlive }
       if let member = world.random.pick(alive), let coordinator = member.coordinator {
         Task(executorPreference: member.process) {
-          answer.build = try? await coordinator.submit(SimulatedCatalog.works[work], asked).0
+          answer.build = try? await coordinator.submit(self.works[work], asked).0
           answer.isThere = true
         }
       }

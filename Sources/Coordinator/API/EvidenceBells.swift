@@ -1,12 +1,10 @@
 import Foundation
-import Logging
 import Model
 import RecordStore
-import ServiceLifecycle
 
 /// Wakes the requests that wait for news: one subscription to the store serves them all.
 // Unchecked: `waiting` and `nextTicket` are only touched under `lock`.
-final class EvidenceBells: Service, @unchecked Sendable {
+final class EvidenceBells: CoordinatorLoop, @unchecked Sendable {
   private let coordinator: Coordinator
   private let lock = NSLock()
   private var waiting: [Int: (topic: String, bell: Bell)] = [:]
@@ -24,21 +22,10 @@ final class EvidenceBells: Service, @unchecked Sendable {
 
   func remove(_ ticket: Int) { _ = lock.withLock { waiting.removeValue(forKey: ticket) } }
 
-  func run() async throws {
-    await cancelWhenGracefulShutdown { [self] in
-      while !Task.isCancelled {
-        do {
-          for try await topic in try await coordinator.store.notifications() {
-            let bells = lock.withLock { waiting.values.filter { topic.isEmpty || $0.topic == topic }.map(\.bell) }
-            for bell in bells { bell.ring() }
-          }
-        } catch is CancellationError {
-          return
-        } catch {
-          coordinator.logger.warning("notifications interrupted", metadata: ["error": "\(error)"])
-        }
-        try? await coordinator.effects.time.sleep(seconds: 1)
-      }
+  func loop() async {
+    await coordinator.listen { topic in
+      let bells = lock.withLock { waiting.values.filter { topic.isEmpty || $0.topic == topic }.map(\.bell) }
+      for bell in bells { bell.ring() }
     }
   }
 }
