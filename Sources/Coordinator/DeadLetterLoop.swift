@@ -36,8 +36,12 @@ struct DeadLetterLoop: CoordinatorLoop {
       coordinator.logger.error("dead letter", metadata: ["pool": "\(pool)", "letter": "\(identifier)"])
     }
     try await coordinator.effects.failpoints.reach(.deadLetterBeforeStore)
-    try await coordinator.store.storeDeadLetter(delivery.body, pool: pool, identifier: identifier)
-    if let message = try? JobMessage(body: delivery.body),
+    let message = try? JobMessage(body: delivery.body)
+    // The store knows the job better than a message about it: nobody has to look at that.
+    let settled = message.map { "delivered too often; its job \($0.job) goes on without it" }
+    try await coordinator.store.storeDeadLetter(
+      delivery.body, pool: pool, identifier: identifier, settled: settled)
+    if let message,
       try await coordinator.store.reviveOverDelivered(
         message, afterSeconds: coordinator.settings.publishRetrySeconds)
     {

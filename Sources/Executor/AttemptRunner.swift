@@ -108,6 +108,9 @@ struct AttemptRunner {
       case .cancelled:
         log.notice("given back")
         try await persist { try await store.giveBack(fence, reason: "executor \(executor.name) is stopping") }
+      case .withdrawn:
+        log.notice("nobody wants it any more")
+        try await persist { try await store.giveBack(fence, reason: "the job was cancelled") }
       case .leaseLost(let reason):
         log.warning("attempt abandoned", metadata: ["reason": "\(reason)"])
       }
@@ -147,6 +150,8 @@ enum AttemptEnd: Sendable {
   case failed(Failure, record: CompatibilityRecord?)
   /// The executor stops.
   case cancelled
-  /// The job is somebody else's now, or was cancelled: nothing is written.
+  /// Every build that wanted the job was cancelled.
+  case withdrawn
+  /// The job is somebody else's now: nothing is written.
   case leaseLost(String)
 }

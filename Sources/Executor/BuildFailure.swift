@@ -16,16 +16,19 @@ package enum BuildFailure {
     package var outOfMemory = false
     /// Free space was seen below the floor while the build ran.
     package var diskFull = false
+    /// Of the layer's Dockerfile.
+    package var origins: [LineOrigin] = []
 
     package init(
       ending: Program.Ending, title: String, parentDigests: Set<Digest> = [], outOfMemory: Bool = false,
-      diskFull: Bool = false
+      diskFull: Bool = false, origins: [LineOrigin] = []
     ) {
       self.ending = ending
       self.title = title
       self.parentDigests = parentDigests
       self.outOfMemory = outOfMemory
       self.diskFull = diskFull
+      self.origins = origins
     }
   }
 
@@ -33,6 +36,27 @@ package enum BuildFailure {
   package static let maxLogTailBytes = 8 << 10
 
   package static func classify(_ progress: BuildProgress, _ facts: Facts) -> Failure {
+    var failure = cause(progress, facts)
+    failure.place = place(progress.text, facts)
+    return failure
+  }
+
+  /// The lines that the builder blames.
+  private static func place(_ text: String, _ facts: Facts) -> Failure.Place? {
+    var first: Int?
+    var lines: [Substring] = []
+    for line in text.split(separator: "\n") {
+      guard let blamed = line.wholeMatch(of: /\s*([0-9]+) \| >>> ?(.*)/) else { continue }
+      if first == nil { first = Int(blamed.1) }
+      lines.append(blamed.2)
+    }
+    guard let first else { return nil }
+    let origin = facts.origins.last { $0.line <= first }
+    return Failure.Place(
+      fragment: facts.title, file: origin?.file, line: origin?.fileLine, text: lines.joined(separator: "\n"))
+  }
+
+  private static func cause(_ progress: BuildProgress, _ facts: Facts) -> Failure {
     if case .stopped(let reason) = facts.ending { return stopped(reason, progress, facts) }
     // What only says that something else went wrong is no cause.
     let cause = progress.failedSteps.first { step in
@@ -110,7 +134,8 @@ package enum BuildFailure {
           hint: "give the host more memory or the pool fewer slots", exitCode: code)
       }
       return Failure(
-        .build, code: "step-failed", "\(facts.title): a step exited with \(code): \(step.name)", exitCode: code)
+        .build, code: "step-failed", "\(facts.title): a step exited with \(code): \(step.name)",
+        hint: KnownCause.hint(exitCode: code, tail: step.tail), exitCode: code)
     }
   }
 

@@ -56,7 +56,7 @@ package struct BuildxBuilder: LayerBuilder {
         progress,
         BuildFailure.Facts(
           ending: result.ending, title: request.layer.title, parentDigests: parent?.digests ?? [],
-          outOfMemory: sawOutOfMemory, diskFull: sawDiskFull))
+          outOfMemory: sawOutOfMemory, diskFull: sawDiskFull, origins: request.layer.origins ?? []))
     }
     return try collect(request, parent, metadata: metadata, progress)
   }

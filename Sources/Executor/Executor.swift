@@ -52,8 +52,9 @@ package struct Executor: Sendable {
 
 package struct ExecutorSettings: Sendable {
   package var leaseSeconds: Double = 30
-  /// Heartbeats come this often; a third of the lease, so that two may be lost.
-  package var heartbeatSeconds: Double = 10
+  /// Heartbeats come this often: a tenth of the lease, so that some may be lost, and soon enough to end
+  /// within 5 s what was cancelled.
+  package var heartbeatSeconds: Double = 3
   /// The attempt ends itself this long before its lease does, as its own clock counts.
   package var leaseMarginSeconds: Double = 5
   /// Log is written out at least this often while it comes.

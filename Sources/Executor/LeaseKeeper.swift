@@ -29,7 +29,7 @@ final class LeaseKeeper: Sendable {
       case .extended?:
         validFrom.withLock { $0 = max($0, sent) }
         pause = settings.heartbeatSeconds
-      case .cancelled?: return .leaseLost("the job was cancelled")
+      case .cancelled?: return .withdrawn
       case .stale?: return .leaseLost("the job is no longer this attempt's")
       case nil:
         if Task.isCancelled { return nil }

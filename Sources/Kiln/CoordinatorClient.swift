@@ -32,6 +32,24 @@ struct CoordinatorClient {
     return try decode(try await send("POST", "/builds", query, headers: headers, body: catalog).body)
   }
 
+  /// Asks for something to be done to a build, or, where there is none of this name, to a job.
+  func intervene<Reply: Decodable>(_ verb: String, _ id: String) async throws -> Reply {
+    do {
+      return try await post("/builds/\(id)/\(verb)")
+    } catch let failure as Failure where failure.code == "http-404" {
+      do {
+        return try await post("/jobs/\(id)/\(verb)")
+      } catch let failure as Failure where failure.code == "http-404" {
+        throw Failure(
+          .input, code: failure.code, "there is neither a build nor a job '\(id)'", hint: "'kiln status' lists them")
+      }
+    }
+  }
+
+  func post<Reply: Decodable>(_ path: String, _ query: [(String, String)] = []) async throws -> Reply {
+    try decode(try await send("POST", path, query).body)
+  }
+
   /// What `submit` of the same would do now.
   func plan(
     _ catalog: Data, products: [String], testPlan: String?, platforms: [Platform], state: CatalogState

@@ -30,15 +30,32 @@ struct Embedded {
     folder = Self.folder(for: catalog)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let file = Self.storeFile(in: folder).path
-    let engine =
-      reading ? try SQLiteEngine(reading: file, time: effects.time) : try SQLiteEngine(path: file, time: effects.time)
-    store = SQLRecordStore(engine: engine, effects: effects)
-    _ = try await store.migrate(.sqlite)
+    if reading {
+      store = try await Self.reader(file, effects: effects)
+    } else {
+      store = SQLRecordStore(engine: try SQLiteEngine(path: file, time: effects.time), effects: effects)
+      _ = try await store.migrate(.sqlite)
+    }
     images = try OCILayoutStore(directory: folder.appendingPathComponent("images", isDirectory: true))
     let sources = Sources(catalogFolder: catalog)
     coordinator = Coordinator(
       name: "embedded", store: store, queue: InProcessJobQueue(), images: images, pools: [],
       openSource: { try await sources.open($0) }, effects: effects, logger: logger)
+  }
+
+  /// To look at a store that is there, also while another process builds. One that an older Kiln made is
+  /// brought up to date first.
+  static func reader(_ file: String, effects: Effects) async throws -> SQLRecordStore<SQLiteEngine> {
+    let store = SQLRecordStore(engine: try SQLiteEngine(reading: file, time: effects.time), effects: effects)
+    do {
+      try await store.checkSchema(.sqlite)
+    } catch let error as StoreError where error.code == .schema {
+      let owner = SQLRecordStore(engine: try SQLiteEngine(path: file, time: effects.time), effects: effects)
+      _ = try await owner.migrate(.sqlite)
+      await owner.close()
+      try await store.checkSchema(.sqlite)
+    }
+    return store
   }
 
   /// The one pool of an embedded farm: whatever the engine can build.

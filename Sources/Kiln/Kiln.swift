@@ -20,8 +20,9 @@ struct Kiln: AsyncParsableCommand {
       CommandGroup(
         name: "Work",
         subcommands: [
-          BuildCommand.self, ShellCommand.self, SubmitCommand.self, StatusCommand.self, LogsCommand.self,
-          RecordsCommand.self,
+          BuildCommand.self, ShellCommand.self, SubmitCommand.self, CancelCommand.self, RetryCommand.self,
+          StatusCommand.self,
+          LogsCommand.self, RecordsCommand.self, DeadLettersCommand.self,
         ]),
       CommandGroup(
         name: "Farm", subcommands: [CoordinatorCommand.self, ExecutorCommand.self, DatabaseCommand.self]),

@@ -104,11 +104,7 @@ extension LocalBuild.Outcome {
   /// Ends the program where the build failed, with what failed and where its log is.
   func mustHavePassed() throws {
     guard detail.summary.state != .passed else { return }
-    for job in detail.jobs where job.state == .dead {
-      Exit.complain("kiln: \(job.title): \(job.failure?.message ?? "failed")")
-      if let tail = job.failure?.logTail, !tail.isEmpty { Exit.complain(tail) }
-      Exit.complain("      its log: kiln logs \(job.id)")
-    }
+    Exit.complain(FailureReport.text(detail))
     throw ExitCode(Exit.workFailed)
   }
 }

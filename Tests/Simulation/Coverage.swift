@@ -13,14 +13,18 @@ enum Coverage {
     "cell: planned → waiting", "cell: planned → finishing", "cell: planned → blocked", "cell: waiting → finishing",
     "cell: waiting → blocked", "cell: blocked → waiting", "cell: finishing → passed",
     "cell: finishing → failed", "cell: finishing → waiting", "cell: failed → finishing", "cell: passed → waiting",
-    "build: running → publishing", "build: running → failed", "build: publishing → passed",
+    "job: waiting → cancelled", "job: ready → cancelled", "job: running → cancelled",
+    "layer: building → idle", "layer: idle → building", "cell: waiting → cancelled", "cell: finishing → cancelled",
+    "cell: cancelled → waiting", "build: running → cancelling", "build: cancelling → cancelled",
+    "build: failed → running", "build: running → publishing", "build: running → failed", "build: publishing → passed",
     "build: publishing → superseded", "build: publishing → failed",
   ]
 
   /// What needs several faults at the right places: legal, and not in every thousand runs.
   static let rare: Set<String> = [
     "cell: waiting → passed", "cell: failed → waiting", "cell: passed → finishing", "cell: passed → blocked",
-    "cell: failed → blocked", "layer: available → failed",
+    "cell: failed → blocked", "job: queued → cancelled", "job: delayed → cancelled", "cell: blocked → cancelled",
+    "cell: cancelled → finishing", "cell: cancelled → blocked", "layer: available → failed",
   ]
 
   static func missing(_ reached: Set<Failpoint>, _ seen: Set<String>) -> [String] {

@@ -56,6 +56,20 @@ struct Mutant: Sendable, CustomStringConvertible {
     Mutant(
       description: "an older build moves a tag back", text: "WHERE tags.sequence <= excluded.sequence", replacement: ""),
     Mutant(
+      description: "a replay without a new generation",
+      text: "SET state = $3, generation = generation + 1, job_id = $4, cause = $5",
+      replacement: "SET state = $3, job_id = $4, cause = $5"),
+    Mutant(
+      description: "a replay revives no build",
+      text: "UPDATE builds SET state = $2, problem = NULL, finished_at = NULL",
+      replacement: "UPDATE builds SET problem = CASE WHEN $2 = '' THEN '' END"),
+    Mutant(
+      description: "a cancelled build takes what another wants", text: "AND w.state IN ('accepted', 'running') AND (",
+      replacement: "AND w.state = 'nobody' AND ("),
+    Mutant(
+      description: "a cancelled job is tried again", text: "AND state = 'running' AND cancel_requested = 1",
+      replacement: "AND state = 'running' AND cancel_requested = 2", procedure: "give_back"),
+    Mutant(
       description: "a dead job without its letter", text: "j.pool || ' ' || $13, kiln_now() FROM jobs j",
       replacement: "j.pool || ' ' || $13, kiln_now() FROM jobs j JOIN pools n ON n.name = 'nobody'", procedure: "fail"),
   ]

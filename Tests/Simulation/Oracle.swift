@@ -123,8 +123,14 @@ enum Oracle {
     ).compactMap { Digest(try $0.text("image")) }.sorted()
   }
 
+  static func openJobs(_ engine: SQLiteEngine) async throws -> [JobID] {
+    try await rows(
+      engine, "SELECT id FROM jobs WHERE state NOT IN ('succeeded', 'dead', 'cancelled') ORDER BY id"
+    ).map { JobID(text: try $0.text("id")) }
+  }
+
   /// A job that waits on a layer which failed waits for a person.
-  private static let openJobs = """
+  private static let openWork = """
     SELECT 'job ' || j.id || ' (' || j.title || ') is ' || j.state AS what FROM jobs j
     WHERE j.state IN ('ready', 'queued', 'running', 'delayed')
       OR (j.state = 'waiting' AND NOT EXISTS (WITH RECURSIVE below(key) AS (
@@ -137,7 +143,7 @@ enum Oracle {
     try await rows(
       engine,
       """
-      \(openJobs) UNION ALL
+      \(openWork) UNION ALL
       SELECT 'build ' || id || ' is ' || state FROM builds
         WHERE state NOT IN ('passed', 'failed', 'superseded', 'cancelled') UNION ALL
       SELECT 'effect ' || identifier || ': ' || coalesce(problem, '') FROM outbox
@@ -242,7 +248,7 @@ enum Oracle {
     for row in try await rows(world.engine, "SELECT id, title, failures FROM jobs WHERE state = 'dead'") {
       let title = try row.text("title")
       // A job's title is a layer's or a cell's, and its platform.
-      let isBroken = world.broken.contains { broken in
+      let isBroken = world.everBroken.contains { broken in
         title.hasPrefix("\(broken) ") || broken.hasPrefix("cell ") && title.hasSuffix(broken.dropFirst(4))
       }
       if !isBroken, try row.int("failures") < SimulatedFarm.attempts {
@@ -263,6 +269,10 @@ enum Oracle {
     {
       let (state, problem) = (try row.text("state"), try row.text("problem"))
       let isGood = state == "passed" || state == "superseded"
+      if world.cancelled.contains(BuildID(text: try row.text("id"))) {
+        if !isGood, state != "cancelled", state != "failed" { world.violate("a cancelled build is \(state)") }
+        continue
+      }
       if isGood != (try row.int("bad") == 0), !(world.registry.lost.count > 0 && problem.contains("submit again")) {
         world.violate("build \(try row.text("id")) is \(state), with \(try row.int("bad")) bad cells: \(problem)")
       }

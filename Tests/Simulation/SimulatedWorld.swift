@@ -24,9 +24,12 @@ final class SimulatedWorld: @unchecked Sendable {
   var armed: [(point: Failpoint, stopMilliseconds: Int64?)] = []
   private(set) var reached: Set<Failpoint> = []
   /// Titles of layers and cells that fail whenever they are tried.
-  var broken: Set<String> = []
+  var broken: Set<String> = [] { didSet { everBroken.formUnion(broken) } }
+  private(set) var everBroken: Set<String> = []
   /// How often each layer's steps were begun, counted where they run.
   var builds: [LayerKey: Int] = [:]
+  /// That a client wanted to end.
+  var cancelled: Set<BuildID> = []
   private(set) var violations: [String] = []
   var kills = 0
   private var mutantWasMet = false

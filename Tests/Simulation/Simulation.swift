@@ -103,9 +103,10 @@ final class SimulatedFarm: @unchecked Sendable {
       await withTaskGroup(of: Void.self) { group in
         group.addTask { await self.supervise() }
         group.addTask { await self.trouble() }
+        group.addTask { await self.intervene() }
         for (index, work) in [0, 0, 1, 2, 3].enumerated() { group.addTask { await self.submit(index, work) } }
         // All but the supervisor, who never ends.
-        for _ in 0..<6 { await group.next() }
+        for _ in 0..<7 { await group.next() }
         await self.calm()
         group.cancelAll()
       }
@@ -261,29 +262,64 @@ final class SimulatedFarm: @unchecked Sendable {
     request.retryFailed = world.random.happens(0.3)
     let asked = request
     // Half of them ask twice, whatever the first answer was.
-    var answers = world.random.happens(0.5) ? 2 : 1
-    while answers > 0 {
-      let answer = Answer()
-      let alive = members.filter { $0.coordinator != nil && $0.process.isAlive }
-      if let member = world.random.pick(alive), let coordinator = member.coordinator {
-        Task(executorPreference: member.process) {
-          answer.build = try? await coordinator.submit(self.works[work], asked).0
-          answer.isThere = true
-        }
-      }
-      for _ in 0..<30 where !answer.isThere { try? await time.sleep(seconds: 1) }
-      guard let build = answer.build else { continue }
-      answers -= 1
+    for _ in 0..<(world.random.happens(0.5) ? 2 : 1) {
+      let build = await ask { try await $0.submit(self.works[work], asked).0 }
       if let known = accepted[asked.idempotencyKey], known.id != build.id {
         world.violate("\(asked.idempotencyKey) was accepted as \(known.id) and as \(build.id)")
       }
       accepted[asked.idempotencyKey] = build
     }
+    if world.random.happens(0.2) { await cancel(index) }
+  }
+
+  private func cancel(_ index: Int) async {
+    try? await time.sleep(seconds: Double(world.random.below(60)))
+    guard let build = accepted["key-\(index)"] else { return }
+    world.cancelled.insert(build.id)
+    let state = await ask { try await $0.store.cancel(build.id, by: Self.somebody) }
+    if state == nil { world.violate("build \(build.id) is not there to be cancelled") }
+  }
+
+  private static let somebody = Principal(text: "somebody")
+
+  /// Somebody cancels a job, and mends what was broken; twice at once, for they are two, what is dead is tried
+  /// again.
+  private func intervene() async {
+    try? await time.sleep(seconds: Double(world.random.below(Simulation.troubledSeconds)))
+    let open = (try? await Oracle.openJobs(world.engine)) ?? []
+    if world.random.happens(0.3), let job = world.random.pick(open) {
+      _ = await ask { try await $0.store.cancel(job, by: Self.somebody) }
+    }
+    try? await time.sleep(seconds: Double(world.random.below(Simulation.troubledSeconds)))
+    if world.random.happens(0.5) { world.broken = [] }
+    guard world.random.happens(0.7) else { return }
+    await withTaskGroup(of: Void.self) { group in
+      for _ in 0..<2 {
+        group.addTask { _ = await self.ask { try await $0.store.replay(DeadLetterSelection(), by: Self.somebody) } }
+      }
+    }
+  }
+
+  /// What one of the coordinators answers, asked again until one does.
+  private func ask<Value: Sendable>(_ question: @escaping @Sendable (Coordinator) async throws -> Value) async -> Value
+  {
+    while true {
+      let answer = Answer<Value>()
+      let alive = members.filter { $0.coordinator != nil && $0.process.isAlive }
+      if let member = world.random.pick(alive), let coordinator = member.coordinator {
+        Task(executorPreference: member.process) {
+          answer.value = try? await question(coordinator)
+          answer.isThere = true
+        }
+      }
+      for _ in 0..<30 where !answer.isThere { try? await time.sleep(seconds: 1) }
+      if let value = answer.value { return value }
+    }
   }
 
   // Unchecked: used by the one thread that runs the scheduler.
-  private final class Answer: @unchecked Sendable {
-    var build: AcceptedBuild?
+  private final class Answer<Value>: @unchecked Sendable {
+    var value: Value?
     var isThere = false
   }
 

@@ -195,7 +195,9 @@ extension RecordStoreConformance {
     },
     RecordStoreConformance("a letter that the broker made is kept once") { fixture in
       let store = fixture.store
-      for _ in 0..<2 { try await store.storeDeadLetter([0, 0xFF], pool: StoreFixture.pool, identifier: "m-1") }
+      for _ in 0..<2 {
+        try await store.storeDeadLetter([0, 0xFF], pool: StoreFixture.pool, identifier: "m-1", settled: nil)
+      }
       let letters = try await store.deadLetters(limit: 10)
       #expect(letters.map(\.identifier) == ["m-1"])
       #expect(letters.map(\.pool) == [StoreFixture.pool])

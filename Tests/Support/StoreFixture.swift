@@ -1,6 +1,6 @@
 import Foundation
 import Model
-import RecordStore
+package import RecordStore
 import Testing
 
 /// A store with what a conformance check does to it again and again: submit chains of layers that no
@@ -230,6 +230,13 @@ struct StoreFixture: Sendable {
   ) async throws -> JobID {
     let status = try await layer(key, in: id, sourceLocation: sourceLocation)
     return try #require(status.job, sourceLocation: sourceLocation)
+  }
+}
+
+extension RecordStore {
+  /// The open ones.
+  package func deadLetters(limit: Int) async throws -> [StoredDeadLetter] {
+    try await deadLetters(DeadLetterSelection(), limit: limit, after: nil)
   }
 }
 

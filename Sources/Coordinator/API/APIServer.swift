@@ -33,10 +33,14 @@ package struct APIServer: Sendable {
     api.post("/builds", use: submit)
     api.get("/builds", use: builds)
     api.get("/builds/{id}", use: build)
+    api.post("/builds/{id}/cancel", use: cancelBuild)
+    api.post("/builds/{id}/retry", use: retryBuild)
     api.get("/jobs/{id}", use: job)
+    api.post("/jobs/{id}/cancel", use: cancelJob)
+    api.post("/jobs/{id}/retry", use: retryJob)
     api.get("/jobs/{id}/log", use: log)
     api.get("/records", use: records)
-    api.get("/dead-letters") { _, _ in try JSONReply(await coordinator.store.deadLetters(limit: 200)) }
+    addDeadLetters(to: api)
     api.get("/executors") { _, _ in try JSONReply(await coordinator.store.executors()) }
     var application = Application(
       router: router,
@@ -194,7 +198,7 @@ package struct APIServer: Sendable {
     return try JSONReply(Page(items: items, next: items.count == limit ? items.last?.id : nil))
   }
 
-  private func page(_ request: Request) throws -> (limit: Int, cursor: String?) {
+  func page(_ request: Request) throws -> (limit: Int, cursor: String?) {
     let query = request.uri.queryParameters
     let limit = try number("limit", query) ?? 50
     guard (1...500).contains(limit) else { throw Problem(.badRequest, "limit must be from 1 to 500") }

@@ -48,7 +48,10 @@ struct SubmitCommand: AsyncParsableCommand {
       guard detail.summary.state.isSettled else { continue }
       if output.json { try Output.json(detail) }
       // Superseded: all of it was built and passed, and a newer build holds the tags.
-      if ![.passed, .superseded].contains(detail.summary.state) { throw ExitCode(Exit.workFailed) }
+      if ![.passed, .superseded].contains(detail.summary.state) {
+        Exit.complain(FailureReport.text(detail))
+        throw ExitCode(Exit.workFailed)
+      }
       return
     }
   }
@@ -86,10 +89,7 @@ struct ReaderOptions: ParsableArguments {
     guard FileManager.default.fileExists(atPath: file.path) else {
       throw ValidationError("nothing was built here yet, and no coordinator is named (--coordinator, KILN_COORDINATOR)")
     }
-    let engine = try SQLiteEngine(reading: file.path, time: SystemTime())
-    let store = SQLRecordStore(engine: engine, effects: .system())
-    try await store.checkSchema(.sqlite)
-    return store
+    return try await Embedded.reader(file.path, effects: .system())
   }
 
   /// Whether a build is at work on this machine's store.
@@ -121,6 +121,7 @@ struct StatusCommand: AsyncParsableCommand {
       let tags = index.tags.isEmpty ? "" : ":" + index.tags.joined(separator: ",")
       Output.write("image  \(index.repository)\(tags) \(index.digest)\n")
     }
+    Output.write(FailureReport.text(detail))
   }
 
   private func list() async throws {

@@ -24,8 +24,29 @@ package struct Failure: Error, Sendable, Hashable, Codable, CustomStringConverti
   /// The step, as the builder names it, and its exit code, where there is one.
   package var step: String?
   package var exitCode: Int?
-  /// The end of the log, clipped to `ErrorReport.maxLogTailBytes`.
+  /// The lines at fault.
+  package var place: Place?
+  /// The end of the failed step's log, clipped.
   package var logTail: String?
+
+  package struct Place: Sendable, Hashable, Codable, CustomStringConvertible {
+    /// As the layer is called: `core@0.2.0`.
+    package var fragment: String
+    /// Relative to the catalog's folder; nil where the catalog does not say it.
+    package var file: String?
+    package var line: Int?
+    /// The instruction as it was built.
+    package var text: String
+
+    package init(fragment: String, file: String?, line: Int?, text: String) {
+      self.fragment = fragment
+      self.file = file
+      self.line = line
+      self.text = text
+    }
+
+    package var description: String { file.map { "\($0):\(line ?? 1)" } ?? fragment }
+  }
 
   package init(
     _ failureClass: FailureClass, code: String, _ message: String, hint: String? = nil, step: String? = nil,

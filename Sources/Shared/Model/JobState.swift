@@ -1,5 +1,5 @@
-/// The states of a job and what moves it between them. `delivery.md`'s table, whole: an event that is
-/// not listed for a state changes nothing. Store drivers build their statements from this table.
+/// The states of a job and what moves it between them. An event that is not listed for a
+/// state changes nothing. Store drivers build their statements from this table.
 package enum JobState: String, Sendable, Codable, CaseIterable {
   case waiting, ready, queued, running, delayed, succeeded, dead, cancelled
 

@@ -171,6 +171,8 @@ package struct PlannedLayer: Sendable, Hashable, Codable {
   package var reproducible: Bool
   /// Of an independent fragment: nothing is built here, the blobs of that layer are put on the parent.
   package var graft: Graft?
+  /// Where the Dockerfile's instructions stand in the catalog, in the order of lines; in no key.
+  package var origins: [LineOrigin]?
 
   package enum Parent: Sendable, Hashable, Codable {
     case base(BaseImage)
@@ -194,7 +196,7 @@ package struct PlannedLayer: Sendable, Hashable, Codable {
   package init(
     key: LayerKey, parent: Parent, fragment: FragmentVersion?, title: String, platform: Platform, dockerfile: String,
     arguments: [String: String], context: BlobReference?, secrets: [String: String], reproducible: Bool,
-    graft: Graft? = nil
+    graft: Graft? = nil, origins: [LineOrigin]? = nil
   ) {
     self.key = key
     self.parent = parent
@@ -207,6 +209,7 @@ package struct PlannedLayer: Sendable, Hashable, Codable {
     self.secrets = secrets
     self.reproducible = reproducible
     self.graft = graft
+    self.origins = origins
   }
 
   /// The layers whose images its own is made of.
@@ -214,6 +217,24 @@ package struct PlannedLayer: Sendable, Hashable, Codable {
 
   package var parentKey: LayerKey? {
     if case .layer(let key) = parent { key } else { nil }
+  }
+}
+
+/// Where an instruction of a layer's Dockerfile comes from. Lines count from 1.
+package struct LineOrigin: Sendable, Hashable, Codable {
+  package var line: Int
+  /// Relative to the catalog's folder.
+  package var file: String
+  package var fileLine: Int
+
+  package init(line: Int, file: String, fileLine: Int) {
+    self.line = line
+    self.file = file
+    self.fileLine = fileLine
+  }
+
+  package static func moved(_ origins: [LineOrigin], by lines: Int) -> [LineOrigin] {
+    origins.map { LineOrigin(line: $0.line + lines, file: $0.file, fileLine: $0.fileLine) }
   }
 }
 

@@ -242,7 +242,8 @@ struct Expansion {
       return PlannedLayer(
         key: LayerKey(inputs), parent: parent, fragment: section.fragment?.id, title: section.title,
         platform: platform, dockerfile: dockerfile, arguments: section.arguments,
-        context: section.context?.reference, secrets: secrets, reproducible: section.fragment?.reproducible ?? true)
+        context: section.context?.reference, secrets: secrets, reproducible: section.fragment?.reproducible ?? true,
+        origins: section.origins)
     }
     var layer = planned(parent, section.dockerfile)
     if let fragment = section.fragment, fragment.independent {
@@ -273,10 +274,15 @@ struct Expansion {
     return text
   }
 
+  private static func order(_ origins: [LineOrigin]) -> String {
+    origins.map { "\($0.file):\($0.fileLine)" }.joined(separator: ",")
+  }
+
   /// Of two layers with one key, what is said to people must not depend on which came first.
   private static func joined(_ left: PlannedLayer, _ right: PlannedLayer) -> PlannedLayer {
     var layer = left.title <= right.title ? left : right
     layer.reproducible = left.reproducible && right.reproducible
+    layer.origins = [left, right].compactMap(\.origins).min { Self.order($0) < Self.order($1) }
     if case .base(let one) = left.parent, case .base(let two) = right.parent {
       layer.parent = (one.name, one.source) <= (two.name, two.source) ? left.parent : right.parent
     }

@@ -31,7 +31,8 @@ package protocol AttemptStore: Sendable {
   func fail(_ failure: Failure, decision: RetryPolicy.Decision, record: CompatibilityRecord?, fence: Fence)
     async throws
 
-  /// The job is ready again and the attempt does not count.
+  /// The job is ready again and the attempt does not count. Also how an attempt ends whose job nobody wants
+  /// any more (`HeartbeatOutcome.cancelled`): that job is cancelled, as it is by `fail` and `parentLost`.
   func giveBack(_ fence: Fence, reason: String) async throws
 
   /// The image that the job stands on, or that it grafts, is gone: that layer gets a new generation and

@@ -16,6 +16,15 @@ package protocol RecordStore: AttemptStore {
   /// returns. The same principal and idempotency key again return the build that was made first.
   func submit(_ submission: Submission) async throws -> AcceptedBuild
 
+  /// Ends a build that nobody wants any more. Of its jobs, those that another open build wants go on; those
+  /// that run are told with their next heartbeat, and the build is `cancelled` when they have ended. Returns
+  /// its state, which is another where it was too late; nil where there is no such build.
+  func cancel(_ build: BuildID, by principal: Principal) async throws -> BuildState?
+
+  /// Nobody shall do that job: every build goes without the cells above it, or, where it wants nothing but
+  /// layers, is cancelled. What other cells need goes on. Nil where there is no such job.
+  func cancel(_ job: JobID, by principal: Principal) async throws -> CancelledJob?
+
   func builds(limit: Int, before: Int64?) async throws -> [BuildSummary]
   func build(_ id: BuildID) async throws -> BuildDetail?
   func job(_ id: JobID) async throws -> JobDetail?
@@ -68,14 +77,28 @@ package protocol RecordStore: AttemptStore {
   func effectDone(_ id: Int64) async throws
   func effectFailed(_ id: Int64, retrySeconds: Double, reason: String) async throws
 
+  // Dead letters
+
+  /// Keeps what a broker's dead-letter queue held. `settled`: why nobody has to look at it.
+  func storeDeadLetter(_ bytes: [UInt8], pool: PoolName, identifier: String, settled reason: String?) async throws
+  /// Newest first. `after` is the identifier of the last letter of the page before.
+  func deadLetters(_ selection: DeadLetterSelection, limit: Int, after: String?) async throws -> [StoredDeadLetter]
+  /// The open ones by fingerprint, most first.
+  func deadLetterGroups() async throws -> [DeadLetterGroup]
+  /// Tries again what is dead: a new generation with a new job, once, whoever asks how often. Cells that it
+  /// blocked wait again, builds that failed for it run again.
+  func replay(_ selection: DeadLetterSelection, by principal: Principal) async throws -> ReplayOutcome
+  /// A job that waits for its next attempt waits no longer. False where it does not wait so.
+  func hasten(_ job: JobID) async throws -> Bool
+  /// Returns how many.
+  func dropDeadLetters(_ selection: DeadLetterSelection, reason: String, by principal: Principal) async throws -> Int
+
   // Reading
 
   /// What past builds tell of the time and the bytes that layers take.
   func history(of layers: [LayerKey], scope: Scope) async throws -> LayerHistory
   func records(_ filter: RecordFilter, limit: Int, after: String?) async throws -> [StoredRecord]
   func evidence(_ job: JobID, attempt: Int?, afterSequence: Int, limit: Int) async throws -> EvidencePage
-  func storeDeadLetter(_ bytes: [UInt8], pool: PoolName, identifier: String) async throws
-  func deadLetters(limit: Int) async throws -> [StoredDeadLetter]
   func executors() async throws -> [ExecutorStatus]
 
   /// Hints that something changed: "" (anything), "work", "evidence:JOB". Some may be lost.

@@ -214,6 +214,21 @@ package struct JobDetail: Sendable, Hashable, Codable {
   package var waitsOn: LayerKey?
 }
 
+package struct CancelledJob: Sendable, Hashable, Codable {
+  /// Still `running` until its executor has heard of it.
+  package var state: JobState
+  /// False: it had ended before.
+  package var wasCancelled: Bool
+  /// That builds go without because of it.
+  package var cells: Int
+
+  package init(state: JobState, wasCancelled: Bool, cells: Int) {
+    self.state = state
+    self.wasCancelled = wasCancelled
+    self.cells = cells
+  }
+}
+
 package struct ExpiredLease: Sendable, Hashable {
   package var fence: Fence
   package var pool: PoolName
@@ -303,14 +318,6 @@ package struct EvidencePage: Sendable, Hashable {
   package var isClosed: Bool
   /// The job is in a final state.
   package var isFinal: Bool
-}
-
-package struct StoredDeadLetter: Sendable, Hashable, Codable {
-  package var identifier: String
-  package var pool: PoolName
-  package var job: JobID?
-  package var failure: Failure?
-  package var createdAt: Timestamp
 }
 
 package struct ExecutorStatus: Sendable, Hashable, Codable {

@@ -1,4 +1,5 @@
 import Foundation
+import Model
 
 extension DockerfileText {
   /// What changes when a text is put into a Dockerfile.
@@ -51,16 +52,17 @@ extension DockerfileText {
 
   /// The text with its paths relative to the catalog and its arguments' values in place. Everything
   /// else stays as it is written.
-  func rewritten(_ rewriting: Rewriting) throws(Unrenderable) -> String {
-    var text = ""
+  func rewritten(_ rewriting: Rewriting) throws(Unrenderable) -> RewrittenText {
+    var text = RewrittenText()
     var scoped = scoped(value: rewriting.value)[...]
     for item in items {
       switch item {
-      case .other(let raw): text += raw
+      case .other(let raw): text.append(raw, from: nil)
       case .instruction(let instruction):
         let scope = scoped.removeFirst().scope
         do {
-          text += try instruction.rewritten(rewriting, scope)
+          let origin = LineOrigin(line: 0, file: file, fileLine: instruction.line)
+          text.append(try instruction.rewritten(rewriting, scope), from: origin)
         } catch {
           throw Unrenderable(problem: error, file: file, line: instruction.line)
         }
@@ -86,6 +88,34 @@ extension DockerfileText {
       }
     }
     return paths
+  }
+}
+
+/// A text with where its instructions come from.
+struct RewrittenText {
+  private(set) var text = ""
+  /// Lines from 1 on.
+  private(set) var origins: [LineOrigin] = []
+  private var lineCount = 0
+
+  mutating func append(_ text: String, from origin: LineOrigin?) {
+    if var origin {
+      origin.line = lineCount + 1
+      origins.append(origin)
+    }
+    self.text += text
+    lineCount += text.utf8.count { $0 == 10 }
+  }
+
+  /// A fragment's text begins with its first line that says something and ends with one newline.
+  var stripped: RewrittenText {
+    var lines = DockerfileParser.lines(of: text)[...]
+    while let last = lines.last, DockerfileParser.isBlank(last) { lines.removeLast() }
+    while let first = lines.first, DockerfileParser.isBlank(first) { lines.removeFirst() }
+    var stripped = RewrittenText()
+    stripped.text = lines.map { $0 + "\n" }.joined()
+    stripped.origins = LineOrigin.moved(origins, by: -lines.startIndex)
+    return stripped
   }
 }
 

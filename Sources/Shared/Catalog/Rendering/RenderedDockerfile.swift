@@ -21,13 +21,27 @@ package struct RenderedDockerfile: Sendable, Hashable {
 
     /// Directives and global arguments.
     fileprivate var opening: String
+    fileprivate var textOrigins: [LineOrigin]
+    fileprivate var stagesOrigins: [LineOrigin]
 
     /// The layer's own Dockerfile.
     package var dockerfile: String { dockerfile(from: Recipe.parentContextName) }
 
     package func dockerfile(from image: String) -> String {
-      opening + stages + "FROM \(image)\nARG \(ArgumentRule.epoch)\n" + text
+      head(from: image) + text
     }
+
+    /// Where the instructions of the layer's own Dockerfile stand in the catalog.
+    package var origins: [LineOrigin] {
+      LineOrigin.moved(stagesOrigins, by: Self.lineCount(opening))
+        + LineOrigin.moved(textOrigins, by: Self.lineCount(head(from: Recipe.parentContextName)))
+    }
+
+    private func head(from image: String) -> String {
+      opening + stages + "FROM \(image)\nARG \(ArgumentRule.epoch)\n"
+    }
+
+    private static func lineCount(_ text: String) -> Int { text.utf8.count { $0 == 10 } }
   }
 
   /// Directives, global arguments, builder stages and FROM.
@@ -127,15 +141,12 @@ extension Catalog {
       stages: Set(part.texts.flatMap(\.instructions).compactMap(\.stageName)))
     do {
       var text = try part.text.rewritten(rewriting)
-      var stages = try part.fragment?.stages?.rewritten(rewriting) ?? ""
-      if part.fragment != nil {
-        text = Self.stripped(text)
-        stages = stages.isEmpty ? "" : Self.stripped(stages)
-      }
+      let stages = try part.fragment?.stages?.rewritten(rewriting).stripped ?? RewrittenText()
+      if part.fragment != nil { text = text.stripped }
       return RenderedDockerfile.Section(
-        title: part.title, fragment: part.fragment, text: text, stages: stages, isEmpty: part.text.isEmpty,
+        title: part.title, fragment: part.fragment, text: text.text, stages: stages.text, isEmpty: part.text.isEmpty,
         arguments: globals.merging(values) { $1 }, context: try context(of: part, rewriting, &cache),
-        opening: opening)
+        opening: opening, textOrigins: text.origins, stagesOrigins: stages.origins)
     } catch {
       throw error.errors
     }
@@ -159,13 +170,5 @@ extension Catalog {
     let archive = entries.isEmpty ? nil : ContextArchive(entries)
     cache.archives.updateValue(archive, forKey: key)
     return archive
-  }
-
-  /// A fragment's text begins with its first line that says something and ends with one newline.
-  private static func stripped(_ text: String) -> String {
-    var lines = DockerfileParser.lines(of: text)[...]
-    while let first = lines.first, DockerfileParser.isBlank(first) { lines.removeFirst() }
-    while let last = lines.last, DockerfileParser.isBlank(last) { lines.removeLast() }
-    return lines.map { $0 + "\n" }.joined()
   }
 }

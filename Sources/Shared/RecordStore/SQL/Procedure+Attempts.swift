@@ -26,10 +26,10 @@ extension Procedure {
   private static let holds = "id = $1 AND attempt = $2 AND nonce = $3 AND state = 'running'"
 
   /// This very attempt ended so; also true when the same call is made again.
-  private static func ended(_ outcome: String) -> String {
+  private static func ended(_ outcomes: String...) -> String {
     """
     SELECT count(*) AS granted FROM attempts
-    WHERE job_id = $1 AND attempt = $2 AND nonce = $3 AND outcome = '\(outcome)'
+    WHERE job_id = $1 AND attempt = $2 AND nonce = $3 AND outcome IN \(list(outcomes))
     """
   }
 
@@ -76,6 +76,28 @@ extension Procedure {
       chunks = (SELECT count(*) FROM evidence e WHERE e.job_id = $1 AND e.attempt = $2)
     WHERE job_id = $1 AND attempt = $2 AND nonce = $3 AND outcome = '\(outcome)' AND ended_at IS NULL
     """
+  }
+
+  /// Where nobody wants the job any more, whatever else its attempt came to: instead of what `otherwise`
+  /// does to the job, it is cancelled. First statements of an end that is no success.
+  private static func endUnlessCancelled(_ otherwise: String) -> [String] {
+    [
+      """
+      UPDATE jobs SET state = \(state(.running, .demandGone)), lease_until = NULL, finished_at = kiln_now()
+      WHERE \(holds) AND cancel_requested = 1
+      """,
+      openEnd("cancelled", jobState: "'cancelled'"),
+      """
+      UPDATE layers SET state = 'idle', updated_at = kiln_now()
+      WHERE job_id = $1 AND state = 'building' AND \(wasEnded("cancelled"))
+      """,
+      """
+      UPDATE cells SET state = 'cancelled', updated_at = kiln_now()
+      WHERE job_id = $1 AND state IN \(list(CellState.sources(of: .cancel).map(\.rawValue))) AND \(wasEnded("cancelled"))
+      """,
+      closeEnd("cancelled", result: "NULL", failure: "NULL"),
+      otherwise,
+    ]
   }
 
   package static let announce = Procedure(
@@ -240,49 +262,50 @@ extension Procedure {
 
   /// …, image, record's identifier, record, product, platform (empty without a record), outcome
   /// ('delayed' or 'dead'), delay in milliseconds, failure as JSON, 1 to act only if the lease is out,
-  /// dead letter as JSON.
+  /// dead letter as JSON, the failure's fingerprint.
   package static let fail = Procedure(
     name: "fail",
-    arguments: fenced + [.text, .text, .text, .text, .text, .text, .bigint, .text, .bigint, .text], result: granted,
-    statements: [
-      lockLayer, lockCell,
-      """
-      UPDATE jobs SET state = $9, failures = failures + 1, lease_until = NULL,
-        due_at = CASE WHEN $9 = 'delayed' THEN kiln_now() + $10 END,
-        finished_at = CASE WHEN $9 = 'dead' THEN kiln_now() END
-      WHERE \(holds) AND $9 IN ('delayed', 'dead') AND ($12 = 0 OR lease_until < kiln_now())
-      """,
-      openEnd("failed", jobState: "$9"),
-      """
-      UPDATE layers SET state = 'failed', failed_at = kiln_now(), updated_at = kiln_now()
-      WHERE $9 = 'dead' AND job_id = $1 AND state = 'building' AND \(wasEnded("failed"))
-      """,
-      """
-      UPDATE cells SET state = 'blocked', updated_at = kiln_now(), blocked_by = $1
-      WHERE $9 = 'dead' AND state = 'waiting' AND \(wasEnded("failed"))
-        AND (scope, key) IN (SELECT p.scope, p.cell_key FROM cell_layers p JOIN jobs j
-          ON j.scope = p.scope AND j.layer_key = p.layer_key WHERE j.id = $1)
-      """,
-      insertFailedRecord,
-      """
-      UPDATE cells SET state = 'failed', updated_at = kiln_now(), record_id = CASE WHEN $5 = '' THEN NULL ELSE $5 END
-      WHERE $9 = 'dead' AND job_id = $1 AND state = 'finishing' AND \(wasEnded("failed"))
-      """,
-      """
-      INSERT INTO dead_letters (identifier, pool, job_id, failure, created_at)
-      SELECT 'dead:' || j.id || ':' || j.attempt, j.pool, j.id, $11, kiln_now() FROM jobs j
-      WHERE j.id = $1 AND $9 = 'dead' AND \(wasEnded("failed"))
-      ON CONFLICT (identifier) DO NOTHING
-      """,
-      """
-      INSERT INTO outbox (kind, identifier, payload, due_at)
-      SELECT 'dead-letter', 'dead:' || j.id || ':' || j.attempt, j.pool || ' ' || $13, kiln_now() FROM jobs j
-      WHERE j.id = $1 AND $9 = 'dead' AND \(wasEnded("failed"))
-      ON CONFLICT (identifier) DO NOTHING
-      """,
-      closeEnd("failed", result: "NULL", failure: "$11"),
-      ended("failed"),
-    ])
+    arguments: fenced + [.text, .text, .text, .text, .text, .text, .bigint, .text, .bigint, .text, .text],
+    result: granted,
+    statements: [lockLayer, lockCell]
+      + endUnlessCancelled(
+        """
+        UPDATE jobs SET state = $9, failures = failures + 1, lease_until = NULL,
+          due_at = CASE WHEN $9 = 'delayed' THEN kiln_now() + $10 END,
+          finished_at = CASE WHEN $9 = 'dead' THEN kiln_now() END
+        WHERE \(holds) AND $9 IN ('delayed', 'dead') AND ($12 = 0 OR lease_until < kiln_now())
+        """) + [
+        openEnd("failed", jobState: "$9"),
+        """
+        UPDATE layers SET state = 'failed', failed_at = kiln_now(), updated_at = kiln_now()
+        WHERE $9 = 'dead' AND job_id = $1 AND state = 'building' AND \(wasEnded("failed"))
+        """,
+        """
+        UPDATE cells SET state = 'blocked', updated_at = kiln_now(), blocked_by = $1
+        WHERE $9 = 'dead' AND state = 'waiting' AND \(wasEnded("failed"))
+          AND (scope, key) IN (SELECT p.scope, p.cell_key FROM cell_layers p JOIN jobs j
+            ON j.scope = p.scope AND j.layer_key = p.layer_key WHERE j.id = $1)
+        """,
+        insertFailedRecord,
+        """
+        UPDATE cells SET state = 'failed', updated_at = kiln_now(), record_id = CASE WHEN $5 = '' THEN NULL ELSE $5 END
+        WHERE $9 = 'dead' AND job_id = $1 AND state = 'finishing' AND \(wasEnded("failed"))
+        """,
+        """
+        INSERT INTO dead_letters (identifier, pool, job_id, failure, fingerprint, created_at)
+        SELECT 'dead:' || j.id || ':' || j.attempt, j.pool, j.id, $11, $14, kiln_now() FROM jobs j
+        WHERE j.id = $1 AND $9 = 'dead' AND \(wasEnded("failed"))
+        ON CONFLICT (identifier) DO NOTHING
+        """,
+        """
+        INSERT INTO outbox (kind, identifier, payload, due_at)
+        SELECT 'dead-letter', 'dead:' || j.id || ':' || j.attempt, j.pool || ' ' || $13, kiln_now() FROM jobs j
+        WHERE j.id = $1 AND $9 = 'dead' AND \(wasEnded("failed"))
+        ON CONFLICT (identifier) DO NOTHING
+        """,
+        closeEnd("failed", result: "NULL", failure: "$11"),
+        ended("failed", "cancelled"),
+      ])
 
   private static let insertFailedRecord =
     insertRecord(verdict: "failed", onlyIf: "$9 = 'dead' AND $5 <> '' AND " + wasEnded("failed"))
@@ -290,12 +313,13 @@ extension Procedure {
   /// …, reason.
   package static let giveBack = Procedure(
     name: "give_back", arguments: fenced + [.text], result: granted,
-    statements: [
-      "UPDATE jobs SET state = \(state(.running, .givenBack)), lease_until = NULL WHERE \(holds)",
-      openEnd("given-back", jobState: "'ready'"),
-      closeEnd("given-back", result: "$4", failure: "NULL"),
-      ended("given-back"),
-    ])
+    statements: [lockLayer, lockCell]
+      + endUnlessCancelled("UPDATE jobs SET state = \(state(.running, .givenBack)), lease_until = NULL WHERE \(holds)")
+      + [
+        openEnd("given-back", jobState: "'ready'"),
+        closeEnd("given-back", result: "$4", failure: "NULL"),
+        ended("given-back", "cancelled"),
+      ])
 
   /// …, identifier for the layer's new job, generation whose image is gone, the layer: what the job
   /// stands on, or what it grafts. The layer is built again from its last job's spec. Where somebody else
@@ -309,63 +333,65 @@ extension Procedure {
         UNION SELECT j.scope, j.layer_key FROM jobs j WHERE j.id = $1) ORDER BY l.key {{for update}}
       """,
       lockCell,
-      """
-      UPDATE jobs SET state = \(state(.running, .parentLost)), waits_on = $6, lease_until = NULL
-      WHERE \(holds) AND $6 IN (stands_on, grafts)
-      """,
-      openEnd("parent-lost", jobState: "'waiting'"),
-      // Should what is grafted fail, these cells are blocked by it.
-      """
-      INSERT INTO cell_layers (scope, cell_key, layer_key)
-      SELECT p.scope, p.cell_key, j.grafts FROM cell_layers p JOIN jobs j
-        ON j.scope = p.scope AND j.layer_key = p.layer_key
-      WHERE j.id = $1 AND j.grafts IS NOT NULL AND \(wasEnded("parent-lost"))
-      ON CONFLICT DO NOTHING
-      """,
-      """
-      INSERT INTO job_specs (job_id, spec)
-      SELECT $4, s.spec FROM layers l JOIN job_specs s ON s.job_id = l.job_id
-      WHERE l.state = 'available' AND l.generation = $5
-        AND (l.scope, l.key) IN (SELECT j.scope, j.waits_on FROM jobs j WHERE j.id = $1) AND \(wasEnded("parent-lost"))
-      ON CONFLICT (job_id) DO NOTHING
-      """,
-      """
-      INSERT INTO jobs (id, scope, kind, pool, state, title, generation, layer_key, stands_on, grafts, priority,
-        build_sequence, height, attempt, cause, created_at)
-      SELECT $4, p.scope, p.kind, p.pool, 'ready', p.title, l.generation + 1, p.layer_key, p.stands_on, p.grafts,
-        c.priority, c.build_sequence, p.height, p.attempt, 'its image is gone from the registry (found by job ' || c.id || ')',
-        kiln_now()
-      FROM jobs c JOIN layers l ON l.scope = c.scope AND l.key = c.waits_on JOIN jobs p ON p.id = l.job_id
-      WHERE c.id = $1 AND l.state = 'available' AND l.generation = $5 AND \(wasEnded("parent-lost"))
-      ON CONFLICT (id) DO NOTHING
-      """,
-      """
-      UPDATE layers SET state = 'building', generation = generation + 1, job_id = $4, updated_at = kiln_now(),
-        cause = 'its image is gone from the registry (found by job ' || $1 || ')'
-      WHERE state = 'available' AND (scope, key) IN (SELECT j.scope, j.waits_on FROM jobs j WHERE j.id = $1)
-        AND EXISTS (SELECT 1 FROM jobs n WHERE n.id = $4) AND \(wasEnded("parent-lost"))
-      """,
-      """
-      UPDATE jobs SET state = \(state(.waiting, .parentAvailable)), waits_on = NULL
-      WHERE id = $1 AND state = 'waiting' AND \(wasEnded("parent-lost")) AND (scope, waits_on) IN
-        (SELECT l.scope, l.key FROM layers l WHERE l.state = 'available')
-      """,
-      """
-      UPDATE cells SET state = 'waiting', updated_at = kiln_now()
-      WHERE job_id = $1 AND state = 'finishing' AND \(wasEnded("parent-lost"))
-        AND EXISTS (SELECT 1 FROM jobs w WHERE w.id = $1 AND w.state = 'waiting')
-      """,
-      // Somebody found out before, and building it again has failed since.
-      """
-      UPDATE cells SET state = 'blocked', updated_at = kiln_now(),
-        blocked_by = (SELECT f.job_id FROM jobs j JOIN layers f ON f.scope = j.scope AND f.key = j.waits_on WHERE j.id = $1)
-      WHERE state = 'waiting' AND \(wasEnded("parent-lost"))
-        AND (scope, key) IN (SELECT p.scope, p.cell_key FROM cell_layers p JOIN jobs j
-          ON j.scope = p.scope AND j.waits_on = p.layer_key WHERE j.id = $1)
-        AND EXISTS (SELECT 1 FROM jobs j JOIN layers f ON f.scope = j.scope AND f.key = j.waits_on
-          WHERE j.id = $1 AND f.state = 'failed')
-      """,
-      closeEnd("parent-lost", result: "NULL", failure: "NULL"),
-      ended("parent-lost"),
-    ])
+    ]
+      + endUnlessCancelled(
+        """
+        UPDATE jobs SET state = \(state(.running, .parentLost)), waits_on = $6, lease_until = NULL
+        WHERE \(holds) AND $6 IN (stands_on, grafts)
+        """) + [
+        openEnd("parent-lost", jobState: "'waiting'"),
+        // Should what is grafted fail, these cells are blocked by it.
+        """
+        INSERT INTO cell_layers (scope, cell_key, layer_key)
+        SELECT p.scope, p.cell_key, j.grafts FROM cell_layers p JOIN jobs j
+          ON j.scope = p.scope AND j.layer_key = p.layer_key
+        WHERE j.id = $1 AND j.grafts IS NOT NULL AND \(wasEnded("parent-lost"))
+        ON CONFLICT DO NOTHING
+        """,
+        """
+        INSERT INTO job_specs (job_id, spec)
+        SELECT $4, s.spec FROM layers l JOIN job_specs s ON s.job_id = l.job_id
+        WHERE l.state = 'available' AND l.generation = $5
+          AND (l.scope, l.key) IN (SELECT j.scope, j.waits_on FROM jobs j WHERE j.id = $1) AND \(wasEnded("parent-lost"))
+        ON CONFLICT (job_id) DO NOTHING
+        """,
+        """
+        INSERT INTO jobs (id, scope, kind, pool, state, title, generation, layer_key, stands_on, grafts, priority,
+          build_sequence, height, attempt, cause, created_at)
+        SELECT $4, p.scope, p.kind, p.pool, 'ready', p.title, l.generation + 1, p.layer_key, p.stands_on, p.grafts,
+          c.priority, c.build_sequence, p.height, p.attempt, 'its image is gone from the registry (found by job ' || c.id || ')',
+          kiln_now()
+        FROM jobs c JOIN layers l ON l.scope = c.scope AND l.key = c.waits_on JOIN jobs p ON p.id = l.job_id
+        WHERE c.id = $1 AND l.state = 'available' AND l.generation = $5 AND \(wasEnded("parent-lost"))
+        ON CONFLICT (id) DO NOTHING
+        """,
+        """
+        UPDATE layers SET state = 'building', generation = generation + 1, job_id = $4, updated_at = kiln_now(),
+          cause = 'its image is gone from the registry (found by job ' || $1 || ')'
+        WHERE state = 'available' AND (scope, key) IN (SELECT j.scope, j.waits_on FROM jobs j WHERE j.id = $1)
+          AND EXISTS (SELECT 1 FROM jobs n WHERE n.id = $4) AND \(wasEnded("parent-lost"))
+        """,
+        """
+        UPDATE jobs SET state = \(state(.waiting, .parentAvailable)), waits_on = NULL
+        WHERE id = $1 AND state = 'waiting' AND \(wasEnded("parent-lost")) AND (scope, waits_on) IN
+          (SELECT l.scope, l.key FROM layers l WHERE l.state = 'available')
+        """,
+        """
+        UPDATE cells SET state = 'waiting', updated_at = kiln_now()
+        WHERE job_id = $1 AND state = 'finishing' AND \(wasEnded("parent-lost"))
+          AND EXISTS (SELECT 1 FROM jobs w WHERE w.id = $1 AND w.state = 'waiting')
+        """,
+        // Somebody found out before, and building it again has failed since.
+        """
+        UPDATE cells SET state = 'blocked', updated_at = kiln_now(),
+          blocked_by = (SELECT f.job_id FROM jobs j JOIN layers f ON f.scope = j.scope AND f.key = j.waits_on WHERE j.id = $1)
+        WHERE state = 'waiting' AND \(wasEnded("parent-lost"))
+          AND (scope, key) IN (SELECT p.scope, p.cell_key FROM cell_layers p JOIN jobs j
+            ON j.scope = p.scope AND j.waits_on = p.layer_key WHERE j.id = $1)
+          AND EXISTS (SELECT 1 FROM jobs j JOIN layers f ON f.scope = j.scope AND f.key = j.waits_on
+            WHERE j.id = $1 AND f.state = 'failed')
+        """,
+        closeEnd("parent-lost", result: "NULL", failure: "NULL"),
+        ended("parent-lost", "cancelled"),
+      ])
 }

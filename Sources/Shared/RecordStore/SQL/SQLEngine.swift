@@ -85,6 +85,10 @@ package struct SQLRow: Sendable, Hashable {
     return value
   }
 
+  package func optionalBytes(_ column: String) -> [UInt8]? {
+    if case .bytes(let value)? = values[column] { value } else { nil }
+  }
+
   private func missing(_ column: String, _ kind: String) -> StoreError {
     StoreError(.statement, "column \(column) is not \(kind)")
   }

@@ -120,7 +120,7 @@ extension SQLRecordStore {
     let letter = OutboxEffect.DeadLetter(job: fence.job, attempt: fence.attempt, failure: failure)
     return try recordArguments(record, fence) + [
       .text(outcome), .milliseconds(delay), .text(try StoredJSON.text(failure)), .flag(onlyIfExpired),
-      .text(try StoredJSON.text(letter)),
+      .text(try StoredJSON.text(letter)), .text(failure.fingerprint),
     ]
   }
 

@@ -3,52 +3,72 @@ package import Model
 extension SQLRecordStore {
   package func settleBuilds() async throws -> [BuildID] {
     let settled = try await engine.transaction { store in
-      let good = "coalesce(bc.state, '') IN ('passed', 'reused')"
-      // Optional, and for a minute nobody has been seen in its pool: not waited for.
-      let hopeless = """
-        (bc.required = 0 AND b.created_at < kiln_now() - 60000 AND NOT EXISTS (SELECT 1 FROM jobs j JOIN executors e ON e.pool = j.pool
-          WHERE j.id = c.job_id AND e.last_seen > kiln_now() - 60000))
-        """
-      let rows = try store.run(
-        """
-        SELECT b.id AS id,
-          sum(CASE WHEN bc.required = 1 AND NOT \(good) THEN 1 ELSE 0 END) AS required_open,
-          sum(CASE WHEN \(good) THEN 1 ELSE 0 END) AS good,
-          sum(CASE WHEN NOT \(good) AND c.state NOT IN ('failed', 'blocked', 'cancelled')
-            AND NOT \(hopeless) THEN 1 ELSE 0 END) AS unsettled,
-          sum(CASE WHEN NOT \(good) AND c.state = 'blocked' THEN 1 ELSE 0 END) AS blocked,
-          sum(CASE WHEN NOT \(good) AND c.state = 'failed' THEN 1 ELSE 0 END) AS failed
-        FROM builds b JOIN build_cells bc ON bc.build_id = b.id
-          JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key
-        WHERE b.state = 'running' GROUP BY b.id ORDER BY b.id
-        """)
       var settled: [BuildID] = []
-      for row in rows {
-        guard try row.int("unsettled") == 0 else { continue }
-        let isGood = try row.int("required_open") == 0 && row.int("good") > 0
-        let event: BuildEvent = isGood ? .requiredCellsGood : .settledWithFailure
-        guard let next = BuildState.running.after(event)?.state else { continue }
-        let problem =
-          event == .settledWithFailure
-          ? "\(try row.int("failed")) cells failed, \(try row.int("blocked")) are blocked" : nil
-        let changed = try store.run(
+      for row in try Self.decided(store) {
+        let id = try row.text("id")
+        // Who tries a cell again waits for this, or this for them: none is missed between look and end.
+        try store.run(
           """
-          UPDATE builds SET state = $2, problem = $3, finished_at = CASE WHEN $4 = 1 THEN kiln_now() END
-          WHERE id = $1 AND state = 'running' RETURNING id AS id
-          """, [.text(try row.text("id")), .text(next.rawValue), .optional(problem), .flag(next.isSettled)])
-        guard !changed.isEmpty else { continue }
-        settled.append(BuildID(text: try row.text("id")))
-        try Self.keepCellStates(of: try row.text("id"), store)
+          SELECT c.key FROM cells c WHERE (c.scope, c.key) IN
+            (SELECT bc.scope, bc.cell_key FROM build_cells bc WHERE bc.build_id = $1) ORDER BY c.key {{for share}}
+          """, [.text(id)])
+        guard let row = try Self.decided(store, only: id).first, try Self.settle(row, store) else { continue }
+        settled.append(BuildID(text: id))
+        try Self.keepCellStates(of: id, store)
       }
-      return settled + (try Self.settleLayerBuilds(store))
+      return settled + (try Self.settleLayerBuilds(store)) + (try Self.settleCancelled(store))
     }
     if !settled.isEmpty { await engine.notify("work") }
     return settled
   }
 
+  /// Running builds of which no cell is open, and what their cells came to.
+  private static func decided(_ store: any SQLTransaction, only build: String? = nil) throws -> [SQLRow] {
+    let good = "coalesce(bc.state, '') IN ('passed', 'reused')"
+    // Optional, and for a minute nobody has been seen in its pool: not waited for.
+    let hopeless = """
+      (bc.required = 0 AND b.created_at < kiln_now() - 60000 AND NOT EXISTS (SELECT 1 FROM jobs j JOIN executors e ON e.pool = j.pool
+        WHERE j.id = c.job_id AND e.last_seen > kiln_now() - 60000))
+      """
+    func count(_ state: CellState) -> String {
+      "sum(CASE WHEN \(Self.stateThere) = '\(state)' THEN 1 ELSE 0 END) AS \(state)"
+    }
+    return try store.run(
+      """
+      SELECT b.id AS id,
+        sum(CASE WHEN bc.required = 1 AND NOT \(good) THEN 1 ELSE 0 END) AS required_open,
+        sum(CASE WHEN \(good) THEN 1 ELSE 0 END) AS good, \(count(.failed)), \(count(.blocked)), \(count(.cancelled))
+      FROM builds b JOIN build_cells bc ON bc.build_id = b.id
+        JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key
+      WHERE b.state = 'running' AND ($1 = '' OR b.id = $1) GROUP BY b.id
+      HAVING sum(CASE WHEN NOT \(good) AND \(Self.stateThere) NOT IN ('failed', 'blocked', 'cancelled')
+        AND NOT \(hopeless) THEN 1 ELSE 0 END) = 0
+      ORDER BY b.id
+      """, [.text(build ?? "")])
+  }
+
+  /// What a build (`bc`) counts on, or how the cell (`c`) stands while that is open.
+  private static var stateThere: String { "coalesce(bc.state, c.state)" }
+
+  private static func settle(_ row: SQLRow, _ store: any SQLTransaction) throws -> Bool {
+    let isGood = try row.int("required_open") == 0 && row.int("good") > 0
+    let event: BuildEvent = isGood ? .requiredCellsGood : .settledWithFailure
+    guard let next = BuildState.running.after(event)?.state else { return false }
+    let cancelled = try row.int("cancelled")
+    let problem =
+      "\(try row.int("failed")) cells failed, \(try row.int("blocked")) are blocked"
+      + (cancelled == 0 ? "" : ", \(cancelled) were cancelled")
+    let changed = try store.run(
+      """
+      UPDATE builds SET state = $2, problem = $3, finished_at = CASE WHEN $4 = 1 THEN kiln_now() END
+      WHERE id = $1 AND state = 'running' RETURNING id AS id
+      """, [.text(try row.text("id")), .text(next.rawValue), .optional(isGood ? nil : problem), .flag(next.isSettled)])
+    return !changed.isEmpty
+  }
+
   /// Builds that want layers and no cell: done when all are there, failed when one is dead and nothing of
   /// the others goes on.
-  private static func settleLayerBuilds(_ store: any SQLTransaction) throws -> [BuildID] {
+  static func settleLayerBuilds(_ store: any SQLTransaction) throws -> [BuildID] {
     let rows = try store.run(
       """
       SELECT b.id AS id, sum(CASE WHEN l.state = 'available' THEN 0 ELSE 1 END) AS missing,

@@ -187,31 +187,6 @@ extension SQLRecordStore {
     }
   }
 
-  package func storeDeadLetter(_ bytes: [UInt8], pool: PoolName, identifier: String) async throws {
-    try await engine.transaction { store in
-      _ = try store.run(
-        """
-        INSERT INTO dead_letters (identifier, pool, bytes, created_at) VALUES ($1, $2, $3, kiln_now())
-        ON CONFLICT (identifier) DO UPDATE SET bytes = excluded.bytes
-        """, [.text(identifier), .id(pool), .bytes(bytes)])
-    }
-  }
-
-  package func deadLetters(limit: Int) async throws -> [StoredDeadLetter] {
-    try await engine.transaction { store in
-      try store.run(
-        "SELECT identifier, pool, job_id, failure, created_at FROM dead_letters ORDER BY created_at DESC, identifier LIMIT $1",
-        [.int(limit)]
-      ).map { row in
-        StoredDeadLetter(
-          identifier: try row.text("identifier"), pool: PoolName(text: try row.text("pool")),
-          job: row.optionalText("job_id").map(JobID.init(text:)),
-          failure: try row.optionalText("failure").map { try StoredJSON.value($0) },
-          createdAt: try row.time("created_at"))
-      }
-    }
-  }
-
   package func executors() async throws -> [ExecutorStatus] {
     try await engine.transaction { store in
       try store.run(

@@ -157,6 +157,8 @@ private struct SubmitTransaction {
           waitsOn: topmostUnavailable(from: layer.parentKey, rows) ?? grafted, height: heights[layer.key] ?? 1,
           sequence: sequence, previous: row.job, cause: row.cause)
         try startGeneration(layer.key, row, job: job)
+      } else if row.state == .building {
+        try wantAgain(row.job)
       }
       rows[layer.key] = row
       try store.run(
@@ -212,21 +214,18 @@ private struct SubmitTransaction {
       """, [.id(submission.id), .int(submission.priority)])
   }
 
+  /// A job that runs although its build was cancelled, and has not ended yet.
+  private func wantAgain(_ job: String?) throws {
+    try store.run("UPDATE jobs SET cancel_requested = 0 WHERE id = $1 AND cancel_requested = 1", [.optional(job)])
+  }
+
   private func startGeneration(_ key: LayerKey, _ row: LayerRow, job: String) throws {
     try store.run(
       """
       UPDATE layers SET state = $3, generation = $4, job_id = $5, cause = $6, failed_at = NULL
       WHERE scope = $1 AND key = $2
       """, [scope, .id(key), .text(row.state.rawValue), .int(row.generation), .text(job), .text(row.cause)])
-    try store.run(
-      """
-      UPDATE cells SET state = '\(CellState.blocked.after(.layerBuildingAgain)?.state.rawValue ?? "waiting")',
-        blocked_by = NULL
-      WHERE state = 'blocked' AND (scope, key) IN
-        (SELECT p.scope, p.cell_key FROM cell_layers p WHERE p.scope = $1 AND p.layer_key = $2)
-        AND NOT EXISTS (SELECT 1 FROM cell_layers q JOIN layers f ON f.scope = q.scope AND f.key = q.layer_key
-          WHERE q.scope = cells.scope AND q.cell_key = cells.key AND f.state = 'failed')
-      """, [scope, .id(key)])
+    try store.unblockCells(scope, .id(key))
   }
 
   /// The nearest layer at or below `key` that is not available: whatever stands on it waits for that
@@ -252,15 +251,20 @@ private struct SubmitTransaction {
         """, [scope, .id(cell.key)])
       guard let row = rows.first else { throw StoreError(.statement, "cell \(cell.key) was not written") }
       let state: CellState = try row.state("state")
-      if [.waiting, .finishing, .blocked].contains(state) { continue }
       let needed = cell.path + cell.path.compactMap { layers[$0]?.state == .available ? nil : grafts[$0] }
       for key in needed {
         try store.run(
           "INSERT INTO cell_layers (scope, cell_key, layer_key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
           [scope, .id(cell.key), .id(key)])
       }
-      let wait = topmostUnavailable(from: cell.path.last, layers)
       let failed = needed.first { layers[$0]?.state == .failed }
+      if [.waiting, .finishing, .blocked].contains(state) {
+        try wantAgain(row.optionalText("job_id"))
+        // What it waits for may have been lost, and with it something that has failed.
+        if state == .waiting, let failed { try block(cell, by: layers[failed]?.job) }
+        continue
+      }
+      let wait = topmostUnavailable(from: cell.path.last, layers)
       let job = try insertJob(
         .finish(cell), pool: submission.cellPools[cell.key], generation: try row.int("generation") + 1, waitsOn: wait,
         height: 0, sequence: sequence,
@@ -276,6 +280,12 @@ private struct SubmitTransaction {
           scope, .id(cell.key), .text(next.rawValue), .text(job), .optional(failed.flatMap { layers[$0]?.job }),
         ])
     }
+  }
+
+  private func block(_ cell: PlannedCell, by job: String?) throws {
+    try store.run(
+      "UPDATE cells SET state = 'blocked', blocked_by = $3 WHERE scope = $1 AND key = $2",
+      [scope, .id(cell.key), .optional(job)])
   }
 
   private func linkCells(reused: [CellKey: SQLRow]) throws {
@@ -309,6 +319,7 @@ private struct SubmitTransaction {
       case .layer(let layer): (layer.key.text, layer.graft?.layer.text, nil)
       case .finish(let cell): (nil, nil, cell.key.text)
       }
+    try store.settleLetters(of: previous, by: submission.principal.text, reason: "job \(id)")
     // Fences only rise, also across generations.
     let attempt =
       try store.run("SELECT attempt FROM jobs WHERE id = $1", [.optional(previous)]).first?.int("attempt") ?? 0

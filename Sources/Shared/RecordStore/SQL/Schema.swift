@@ -16,8 +16,19 @@ package enum Schema {
     return [
       Migration(version: 1, minCompatible: 1, statements: statements),
       Migration(version: 2, minCompatible: 2, statements: ["ALTER TABLE jobs ADD COLUMN grafts text"]),
+      Migration(version: 3, minCompatible: 2, statements: deadLetters),
     ]
   }
+
+  private static let deadLetters = [
+    "ALTER TABLE dead_letters ADD COLUMN fingerprint text",
+    "ALTER TABLE dead_letters ADD COLUMN state text NOT NULL DEFAULT 'open'",
+    "ALTER TABLE dead_letters ADD COLUMN settled_at bigint",
+    "ALTER TABLE dead_letters ADD COLUMN settled_by text",
+    "ALTER TABLE dead_letters ADD COLUMN reason text",
+    "CREATE INDEX dead_letters_open ON dead_letters (created_at) WHERE state = 'open'",
+    "CREATE INDEX dead_letters_by_job ON dead_letters (job_id)",
+  ]
 
   private static let first: [String] = [
     """

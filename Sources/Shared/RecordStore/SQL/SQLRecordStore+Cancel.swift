@@ -1,0 +1,174 @@
+package import Model
+
+extension SQLRecordStore {
+  package func cancel(_ build: BuildID, by principal: Principal) async throws -> BuildState? {
+    let state = try await engine.transaction { store in
+      try CancelTransaction(store: store).cancel(.id(build), problem: "cancelled by \(principal)")
+    }
+    if state == .cancelling || state == .cancelled { await engine.notify("work") }
+    return state
+  }
+
+  package func cancel(_ job: JobID, by principal: Principal) async throws -> CancelledJob? {
+    let outcome = try await engine.transaction { store in
+      try CancelTransaction(store: store).cancel(job: .id(job), problem: "job \(job) was cancelled by \(principal)")
+    }
+    if outcome?.wasCancelled == true { await engine.notify("work") }
+    return outcome
+  }
+
+  /// Builds of which nothing runs any more.
+  static func settleCancelled(_ store: any SQLTransaction) throws -> [BuildID] {
+    guard let next = BuildState.cancelling.after(.nothingRunning)?.state else { return [] }
+    let rows = try store.run(
+      """
+      UPDATE builds SET state = $1, finished_at = kiln_now() WHERE state = 'cancelling' AND NOT EXISTS (
+        SELECT 1 FROM jobs j WHERE j.state = 'running' AND j.cancel_requested = 1 AND j.id IN (
+          SELECT l.job_id FROM build_layers bl JOIN layers l ON l.scope = bl.scope AND l.key = bl.layer_key
+            WHERE bl.build_id = builds.id
+          UNION SELECT c.job_id FROM build_cells bc JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key
+            WHERE bc.build_id = builds.id))
+      RETURNING id AS id
+      """, [.text(next.rawValue)])
+    return try rows.map { BuildID(text: try $0.text("id")) }.sorted()
+  }
+}
+
+/// What a cancellation writes. Locks in the order builds, layers by key, cells by key, jobs by id; only then
+/// it looks who else wants them, for who attaches to a layer holds its row.
+private struct CancelTransaction {
+  let store: any SQLTransaction
+
+  private static let open = Procedure.list(
+    BuildState.allCases.filter { $0.after(.cancel) != nil }.map(\.rawValue))
+  /// What nobody works on ends at once.
+  private static let idle = Procedure.list(
+    JobState.sources(of: .demandGone).filter { $0 != .running }.map(\.rawValue))
+  private static let cancellable = Procedure.list(CellState.sources(of: .cancel).map(\.rawValue))
+
+  func cancel(_ build: SQLValue, problem: String) throws -> BuildState? {
+    let rows = try store.run("SELECT state FROM builds WHERE id = $1 {{for update}}", [build])
+    guard let state: BuildState = try rows.first?.state("state") else { return nil }
+    guard let next = state.after(.cancel)?.state else { return state }
+    try store.run(
+      """
+      UPDATE builds SET state = $2, problem = $3, finished_at = CASE WHEN $4 = 1 THEN kiln_now() END WHERE id = $1
+      """, [build, .text(next.rawValue), .text(problem), .flag(next.isSettled)])
+    try store.run("UPDATE build_cells SET state = 'cancelled' WHERE build_id = $1 AND state IS NULL", [build])
+    try withdraw(from: build)
+    return next
+  }
+
+  /// Every build that wants the job's layer goes without the cells above it. A build that wants nothing but
+  /// layers is cancelled whole.
+  func cancel(job: SQLValue, problem: String) throws -> CancelledJob? {
+    let jobs = try store.run("SELECT state, scope, layer_key, cell_key FROM jobs WHERE id = $1", [job])
+    guard let row = jobs.first else { return nil }
+    guard !(try row.state("state") as JobState).isFinal else {
+      return CancelledJob(state: try row.state("state"), wasCancelled: false, cells: 0)
+    }
+    let scope = SQLValue.text(try row.text("scope"))
+    let layer = row.optionalText("layer_key")
+    let key = SQLValue.optional(layer ?? row.optionalText("cell_key"))
+    let wants =
+      layer == nil
+      ? "EXISTS (SELECT 1 FROM build_cells bc WHERE bc.build_id = b.id AND bc.scope = $1 AND bc.cell_key = $2)"
+      : "EXISTS (SELECT 1 FROM build_layers bl WHERE bl.build_id = b.id AND bl.scope = $1 AND bl.layer_key = $2)"
+    let builds = try store.run(
+      """
+      SELECT b.id AS id, (SELECT count(*) FROM build_cells bc WHERE bc.build_id = b.id) AS cells FROM builds b
+      WHERE b.state IN \(Self.open) AND \(wants) ORDER BY b.id {{for update}}
+      """, [scope, key])
+    let cells = layer == nil ? "$3" : "SELECT p.cell_key FROM cell_layers p WHERE p.scope = $2 AND p.layer_key = $3"
+    var count = 0
+    for build in builds {
+      let id = SQLValue.text(try build.text("id"))
+      guard try build.int("cells") > 0 else {
+        _ = try cancel(id, problem: problem)
+        continue
+      }
+      count += try store.run(
+        """
+        UPDATE build_cells SET state = 'cancelled' WHERE build_id = $1 AND scope = $2 AND state IS NULL
+          AND cell_key IN (\(cells)) RETURNING cell_key AS key
+        """, [id, scope, key]
+      ).count
+      try withdraw(from: id)
+    }
+    let after = try store.run("SELECT state, cancel_requested FROM jobs WHERE id = $1", [job])
+    guard let now = after.first else { return nil }
+    let state: JobState = try now.state("state")
+    return CancelledJob(
+      state: state, wasCancelled: try state == .cancelled || now.flag("cancel_requested"), cells: count)
+  }
+
+  // MARK: What nobody wants any more
+
+  private func withdraw(from build: SQLValue) throws {
+    try withdrawLayers(of: build)
+    try withdrawCells(of: build)
+  }
+
+  private func withdrawLayers(of build: SQLValue) throws {
+    try store.run(
+      """
+      SELECT l.key FROM layers l WHERE l.state = 'building' AND (l.scope, l.key) IN
+        (SELECT b.scope, b.layer_key FROM build_layers b WHERE b.build_id = $1) ORDER BY l.key {{for update}}
+      """, [build])
+    // A build wants a layer for the cells that are open in it, or for its own sake.
+    let unwanted = """
+      SELECT l.job_id FROM layers l JOIN build_layers b ON b.scope = l.scope AND b.layer_key = l.key
+      WHERE b.build_id = $1 AND l.state = 'building' AND NOT EXISTS (
+        SELECT 1 FROM build_layers o JOIN builds w ON w.id = o.build_id
+        WHERE o.scope = l.scope AND o.layer_key = l.key AND w.state IN \(Self.open) AND (
+          NOT EXISTS (SELECT 1 FROM build_cells n WHERE n.build_id = o.build_id)
+          OR EXISTS (SELECT 1 FROM build_cells c JOIN cell_layers p ON p.scope = c.scope AND p.cell_key = c.cell_key
+            WHERE c.build_id = o.build_id AND c.state IS NULL AND p.layer_key = l.key)))
+      """
+    try withdraw(jobs: unwanted, build)
+    try store.run(
+      """
+      UPDATE layers SET state = '\(LayerState.building.after(.jobCancelled)?.state.rawValue ?? "idle")',
+        updated_at = kiln_now()
+      WHERE state = 'building' AND job_id IN (SELECT id FROM jobs WHERE state = 'cancelled') AND (scope, key) IN
+        (SELECT b.scope, b.layer_key FROM build_layers b WHERE b.build_id = $1)
+      """, [build])
+  }
+
+  private func withdrawCells(of build: SQLValue) throws {
+    let mine = "SELECT b.scope, b.cell_key FROM build_cells b WHERE b.build_id = $1"
+    try store.run(
+      """
+      SELECT c.key FROM cells c WHERE c.state IN \(Self.cancellable) AND (c.scope, c.key) IN (\(mine))
+      ORDER BY c.key {{for update}}
+      """, [build])
+    let unwanted = """
+      c.state IN \(Self.cancellable) AND (c.scope, c.key) IN (\(mine)) AND NOT EXISTS (
+        SELECT 1 FROM build_cells o JOIN builds w ON w.id = o.build_id
+        WHERE o.scope = c.scope AND o.cell_key = c.key AND o.state IS NULL AND w.state IN \(Self.open))
+      """
+    try withdraw(jobs: "SELECT c.job_id FROM cells c WHERE \(unwanted)", build)
+    try store.run(
+      """
+      UPDATE cells SET state = '\(CellState.waiting.after(.cancel)?.state.rawValue ?? "cancelled")',
+        updated_at = kiln_now()
+      WHERE state IN \(Self.cancellable) AND (scope, key) IN (\(mine)) AND job_id IN
+        (SELECT id FROM jobs WHERE state = 'cancelled')
+      """, [build])
+  }
+
+  /// Those that run are asked to end; all others have ended.
+  private func withdraw(jobs: String, _ build: SQLValue) throws {
+    try store.run(
+      """
+      UPDATE jobs SET state = '\(JobState.cancelled.rawValue)', finished_at = kiln_now(), publish_lease_until = NULL,
+        due_at = NULL
+      WHERE id IN (SELECT j.id FROM jobs j WHERE j.state IN \(Self.idle) AND j.id IN (\(jobs)) ORDER BY j.id {{for update}})
+      """, [build])
+    try store.run(
+      """
+      UPDATE jobs SET cancel_requested = 1
+      WHERE id IN (SELECT j.id FROM jobs j WHERE j.state = 'running' AND j.id IN (\(jobs)) ORDER BY j.id {{for update}})
+      """, [build])
+  }
+}
