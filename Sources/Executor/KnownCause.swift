@@ -1,7 +1,7 @@
 import Model
 
 /// What a step's last words are known to mean.
-enum KnownCause {
+package enum KnownCause {
   private static let network = "is the network up? The pool's file says which one steps have ('network')"
 
   /// The first that fits, of the most particular first.
@@ -21,7 +21,7 @@ enum KnownCause {
     (": not found", "the program is in no layer below, or not in PATH"),
   ]
 
-  static func hint(exitCode: Int, tail: [UInt8]) -> String? {
+  package static func hint(exitCode: Int, tail: [UInt8]) -> String? {
     let text = String(decoding: tail.suffix(4096), as: UTF8.self)
     if let known = hints.first(where: { text.contains($0.sign) })?.hint { return known }
     switch exitCode {

@@ -88,6 +88,34 @@ import Testing
     #expect(BuildFailure.classify(try Fixture.progress("registry-blob404"), facts).code == "reference-not-found")
   }
 
+  @Test func namesTheLinesAtFault() throws {
+    let origins = [
+      LineOrigin(line: 2, file: "fragments/core/1/Dockerfile.fragment", fileLine: 4),
+      LineOrigin(line: 3, file: "fragments/core/1/Dockerfile.fragment", fileLine: 9),
+    ]
+    let facts = BuildFailure.Facts(ending: .exited(1), title: "core@1", origins: origins)
+    let one = BuildFailure.classify(try Fixture.progress("run-failed"), facts).place
+    let line = "RUN echo before; echo problem >&2; exit 7"
+    #expect(one == Failure.Place(fragment: "core@1", file: origins[1].file, line: 9, text: line))
+    let many = BuildFailure.classify(try Fixture.progress("run-heredoc"), facts).place
+    #expect(many?.line == 4 && many?.text == "RUN <<E\nset -e\necho first line\nfalse\nE")
+    // A catalog that says nothing of its lines, and a failure that is no line's.
+    let bare = BuildFailure.Facts(ending: .exited(1), title: "core@1")
+    let unknown = BuildFailure.classify(try Fixture.progress("run-failed"), bare).place
+    #expect(unknown == Failure.Place(fragment: "core@1", file: nil, line: nil, text: line))
+    #expect(BuildFailure.classify(try Fixture.progress("engine-absent"), facts).place == nil)
+  }
+
+  @Test(arguments: [
+    (1, "E: Unable to locate package nonesuch", "apt-get update"), (127, "", "in no layer below"),
+    (1, "exec /bin/x: exec format error", "another platform"), (139, "", "crashed"),
+    (100, "Could not resolve host: example", "network"),
+  ]) func knowsWhatLastWordsMean(_ exitCode: Int, _ tail: String, _ hint: String) {
+    let known = KnownCause.hint(exitCode: exitCode, tail: Array(tail.utf8))
+    #expect(known?.contains(hint) == true, "\(known ?? "nothing")")
+    #expect(KnownCause.hint(exitCode: 1, tail: Array("no idea".utf8)) == nil)
+  }
+
   @Test func namesTheStepAndTheFile() throws {
     let facts = BuildFailure.Facts(ending: .exited(1), title: "core@1")
     let step = BuildFailure.classify(try Fixture.progress("run-failed"), facts)

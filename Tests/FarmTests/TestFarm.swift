@@ -66,6 +66,7 @@ final class TestFarm: @unchecked Sendable {
         network: host
         retries:
           infrastructure: {attempts: \(attempts), firstDelaySeconds: 1, maximumDelaySeconds: 5}
+          build: {attempts: 2, firstDelaySeconds: 1, maximumDelaySeconds: 1}
         """)
     }
     let created = try await tool("psql", [superuser, "-c", "CREATE DATABASE \(database)"])

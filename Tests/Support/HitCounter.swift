@@ -13,6 +13,7 @@ package final class HitCounter: @unchecked Sendable {
   private let lock = NSLock()
   private var counts: [String: Int] = [:]
   private var heldPart: String?
+  private var refusedPart: String?
   private var held: [(name: String, connection: Int32)] = []
   private let listener: Int32
   package let port: UInt16
@@ -54,6 +55,9 @@ package final class HitCounter: @unchecked Sendable {
   /// From now on, who calls a name that contains `part` waits; nil: nobody more does.
   package func hold(_ part: String?) { lock.withLock { heldPart = part } }
 
+  /// From now on, who calls a name that contains `part` gets 404; nil: nobody more does.
+  package func refuse(_ part: String?) { lock.withLock { refusedPart = part } }
+
   /// Who waits for an answer and has not gone away.
   package var waiting: [String] {
     lock.withLock {
@@ -81,17 +85,18 @@ package final class HitCounter: @unchecked Sendable {
     let words = String(decoding: buffer.prefix(max(0, count)), as: UTF8.self).split(separator: " ")
     guard words.count > 1 else { return Self.reply(connection) }
     let name = String(words[1].dropFirst())
-    let isHeld = lock.withLock {
+    let (isHeld, isRefused) = lock.withLock {
       counts[name, default: 0] += 1
-      guard let heldPart, name.contains(heldPart) else { return false }
+      let isRefused = refusedPart.map { name.contains($0) } ?? false
+      guard let heldPart, name.contains(heldPart) else { return (false, isRefused) }
       held.append((name, connection))
-      return true
+      return (true, false)
     }
-    if !isHeld { Self.reply(connection) }
+    if !isHeld { Self.reply(connection, status: isRefused ? "404 Not Found" : "200 OK") }
   }
 
-  private static func reply(_ connection: Int32) {
-    let reply = Array("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n".utf8)
+  private static func reply(_ connection: Int32, status: String = "200 OK") {
+    let reply = Array("HTTP/1.0 \(status)\r\nContent-Length: 3\r\n\r\nok\n".utf8)
     // Who was killed while it waited must not end the tests by a signal.
     _ = send(connection, reply, reply.count, Int32(MSG_NOSIGNAL))
     close(connection)

@@ -4,10 +4,10 @@ extension Failure {
   /// Twelve hex digits that are equal for equal causes: which fragment, platform, host or attempt met it makes
   /// no difference, nor do digests, times, addresses, folders and numbers in what was printed.
   package var fingerprint: String {
-    let where_ = step.map(Self.command) ?? message
+    let subject = step.map(Self.command) ?? message
     let last = logTail?.split(whereSeparator: \.isNewline).last { line in line.contains { !$0.isWhitespace } }
     let parts =
-      [failureClass.rawValue, code, exitCode.map(String.init) ?? ""] + [where_, String(last ?? "")].map(Self.bare)
+      [failureClass.rawValue, code, exitCode.map(String.init) ?? ""] + [subject, String(last ?? "")].map(Self.bare)
     return Digest(of: parts.joined(separator: "\n")).short
   }
 
@@ -30,7 +30,7 @@ extension Failure {
     text.replace(/(\/[A-Za-z0-9._+@%~-]+)*\/(?=[A-Za-z0-9._+@%~-])/, with: "/")
     text.replace(/\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b/, with: "ID")
     text.replace(/\b(?=[0-9a-f]*[0-9])[0-9a-f]{7,}\b/, with: "HEX")
-    text.replace(/[0-9]+/, with: "N")
+    text.replace(/[0-9]+([.,:-][0-9]+)*/, with: "N")
     text.replace(/\s+/, with: " ")
     return text.trimmingCharacters(in: .whitespaces)
   }
