@@ -102,7 +102,8 @@ struct AttemptRunner {
         try await persist { try await store.parentLost(fence, lost) }
       case .failed(let failure, let record):
         let decision = executor.pool.retries.decide(
-          failure.failureClass, attempt: claim.failures + 1, fraction: executor.effects.random.fraction())
+          failure.failureClass, attempt: claim.failures[failure.failureClass, default: 0] + 1,
+          fraction: executor.effects.random.fraction())
         log.warning("attempt failed", metadata: ["error": "\(failure)", "next": "\(decision)"])
         try await persist { try await store.fail(failure, decision: decision, record: record, fence: fence) }
       case .cancelled:

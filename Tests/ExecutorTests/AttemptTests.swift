@@ -24,6 +24,18 @@ import Testing
     #expect(store.isHeartbeatOver, "whoever hung was told to stop")
   }
 
+  @Test func workThatNobodyWantsAnyMoreEndsAndIsGivenBack() async throws {
+    let store = ScriptedStore(generation: 1)
+    store.isCancelled = true
+    try await withExecutor(store, time: ShortSleeps()) { executor in
+      var executor = executor
+      executor.settings.heartbeatSeconds = 3
+      let failure = try await AttemptRunner(executor: executor).run(JobID(text: "job"))
+      #expect(failure == nil)
+    }
+    #expect(store.ends == ["given back"])
+  }
+
   @Test func whatStandsOnABaseHasNoParentToLose() async throws {
     let store = ScriptedStore(generation: nil)
     try await withExecutor(store, time: ShortSleeps()) { executor in
@@ -154,12 +166,15 @@ import Testing
     let host = HostFacts(
       executor: name, kilnVersion: "1", engineVersion: "1", builderVersion: "1", platforms: [platform], cpuCount: 1,
       freeBytes: nil)
+    // Longer than `ShortSleeps` are short.
+    var settings = ExecutorSettings()
+    settings.heartbeatSeconds = 10
     try await body(
       Executor(
         name: name, pool: Pool(name: PoolName(text: "pool"), platforms: [platform], slots: 1), host: host,
         store: store, queue: queue, images: images, builder: Waits(), tester: Waits(),
         workFolder: folder, effects: Effects(time: time, random: SeededRandom(seed: 1)),
-        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }))
+        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, settings: settings))
   }
 }
 
@@ -193,6 +208,7 @@ private final class ScriptedStore: AttemptStore, @unchecked Sendable {
       """.utf8))
 
   var heartbeatHangs = false
+  var isCancelled = false
   var lostAnswers = 0
   private let lock = NSLock()
   private let generation: Int?
@@ -218,7 +234,7 @@ private final class ScriptedStore: AttemptStore, @unchecked Sendable {
     let platform = try #require(Platform("linux/amd64"))
     let base = BaseImage(name: "base", source: "r.example/base", digest: Self.base.digest)
     let spec: JobSpec =
-      heartbeatHangs
+      heartbeatHangs || isCancelled
       ? .layer(
         PlannedLayer(
           key: LayerKey(text: "layer"), parent: .base(base), fragment: nil, title: "layer", platform: platform,
@@ -232,10 +248,11 @@ private final class ScriptedStore: AttemptStore, @unchecked Sendable {
     return .granted(
       Claim(
         fence: Fence(job: job, attempt: 1, nonce: nonce), spec: spec, scope: .release, parentImage: nil,
-        parentGeneration: generation, leaseSeconds: leaseSeconds, failures: 0, generation: 1))
+        parentGeneration: generation, leaseSeconds: leaseSeconds, failures: [:], generation: 1))
   }
 
   func heartbeat(_ fence: Fence, leaseSeconds: Double) async throws -> HeartbeatOutcome {
+    if isCancelled { return .cancelled }
     guard heartbeatHangs else { return .extended }
     let (never, continuation) = AsyncStream<Never>.makeStream()
     for await _ in never {}

@@ -37,3 +37,40 @@ import Testing
     }
   }
 }
+
+@Suite struct LineOriginTests {
+  /// Every instruction of every layer of the sample, but those that Kiln writes itself, is where it says.
+  @Test func everyInstructionHasItsPlaceInTheCatalog() throws {
+    let catalog = try Catalog.load(CatalogTree(directory: SamplePlanTests.directory))
+    let plan = try Planner.plan(
+      catalog: catalog, lock: SamplePlanTests.lock(), request: PlanRequest(products: ["hello"]), catalogRevision: nil
+    ).plan
+    func lines(_ text: String) -> [Substring] { text.split(separator: "\n", omittingEmptySubsequences: false) }
+    var found: Set<String> = []
+    for layer in plan.layers {
+      let origins = try #require(layer.origins)
+      #expect(!origins.isEmpty, "\(layer.title)")
+      for origin in origins {
+        let file = SamplePlanTests.directory.appendingPathComponent(origin.file)
+        let written = lines(try String(contentsOf: file, encoding: .utf8))[origin.fileLine - 1]
+        let built = lines(layer.dockerfile)[origin.line - 1]
+        #expect(written.split(separator: " ").first == built.split(separator: " ").first, "\(layer.title) \(origin)")
+        if layer.title.hasPrefix("core@") { found.insert(origin.file) }
+      }
+    }
+    #expect(found == ["fragments/core/1.0.0/Dockerfile.fragment"])
+  }
+
+  /// Blank lines before the text, an argument that gets its value, a path that is rewritten to one line.
+  @Test func linesMoveWithWhatIsRewritten() throws {
+    var fixture = PlanFixture()
+    fixture.files["fragments/app/1.0.0/Dockerfile.fragment"] =
+      "\n\n# what it is\nARG COLOR\n\nCOPY main.sh data \\\n  /app/\nRUN one \\\n  two\nRUN last\n"
+    let plan = try fixture.work().plan
+    let app = try #require(plan.layers.first { $0.title.hasPrefix("app@") })
+    let origins = try #require(app.origins)
+    #expect(origins.map(\.fileLine) == [4, 6, 8, 10])
+    let lines = app.dockerfile.split(separator: "\n", omittingEmptySubsequences: false)
+    #expect(origins.map { lines[$0.line - 1].prefix(4) } == ["ARG ", "COPY", "RUN ", "RUN "])
+  }
+}

@@ -42,7 +42,7 @@ import Testing
     }
     #expect(try await fixture.onlyReady() == job)
     let claim = try await fixture.claim(job)
-    #expect(claim.failures == 1)
+    #expect(claim.failureCount == 1)
     try await store.giveBack(claim.fence, reason: "the test goes on")
     // Nobody does.
     _ = try await engine.transaction { try $0.run("UPDATE job_specs SET spec = 'x'", []) }

@@ -74,6 +74,9 @@ enum Oracle {
         "jobs", "attempt", "NEW.attempt <> OLD.attempt AND OLD.state NOT IN ('ready', 'queued')",
         violation("'job ' || NEW.id || ' was claimed while it was ' || OLD.state")),
       trigger(
+        "jobs", "attempt", "NEW.attempt <> OLD.attempt AND OLD.cancel_requested = 1",
+        violation("'job ' || NEW.id || ' was claimed although it was cancelled'")),
+      trigger(
         "jobs", "nonce", "NEW.attempt = OLD.attempt",
         violation("'job ' || NEW.id || ' was claimed without a new attempt'")),
       trigger(

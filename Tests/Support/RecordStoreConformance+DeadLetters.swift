@@ -39,7 +39,7 @@ extension RecordStoreConformance {
       let job = try await fixture.job(dead)
       #expect(job.summary.state == .dead, "what ended stays so")
       let claim = try await fixture.claim(try await fixture.onlyReady())
-      #expect(claim.fence.attempt == 2 && claim.generation == 2 && claim.failures == 0)
+      #expect(claim.fence.attempt == 2 && claim.generation == 2 && claim.failureCount == 0)
       try await fixture.complete(claim)
       try await fixture.runAll()
       try await fixture.publish("b1")

@@ -155,7 +155,7 @@ extension RecordStoreConformance {
       #expect(old, "an attempt that ended is not claimed again")
       let second = try await fixture.claim(again)
       #expect(second.fence.attempt == 2)
-      #expect(second.failures == 0)
+      #expect(second.failureCount == 0)
       let job = try await fixture.job(again)
       #expect(job.attempts.map(\.outcome) == ["given-back", nil])
       await #expect(throws: StaleFence.self) { try await fixture.complete(first) }

@@ -1,3 +1,4 @@
+import Foundation
 import Model
 import RecordStore
 import Testing
@@ -33,12 +34,65 @@ extension RecordStoreConformance {
       #expect(job == soon.fence.job)
       let second = try await fixture.claim(job)
       #expect(second.fence.attempt == 2)
-      #expect(second.failures == 1)
+      #expect(second.failureCount == 1)
       try await fixture.complete(second)
       let stillDelayed = try await fixture.job(jobs[0])
       #expect(stillDelayed.summary.state == .delayed)
       let letters = try await store.deadLetters(limit: 10)
       #expect(letters.isEmpty)
+    },
+    RecordStoreConformance("failures count by their class, and of a fault of its own the executor is not the next") {
+      fixture in
+      let store = fixture.store
+      let fault = Failure(.infrastructure, code: "engine-unreachable", "gone")
+      let other = ExecutorName(text: "executor-2")
+      try await fixture.submit("b1", [["a"]])
+      let job = try await fixture.onlyReady()
+      func fail(_ failure: Failure) async throws {
+        let claim = try await fixture.claim(job)
+        try await store.fail(failure, decision: .retry(afterSeconds: 0), record: nil, fence: claim.fence)
+        _ = try await store.hasten(job)
+        try await fixture.advance(0.05)
+        _ = try await store.releaseDue()
+      }
+      func isPublished() async throws -> Bool {
+        let messages = try await fixture.ready()
+        try await store.markQueued(messages)
+        return !messages.isEmpty
+      }
+      try await fail(fault)
+      // Nobody else is there: it is.
+      try await fail(StoreFixture.failure)
+      for executor in [StoreFixture.executor, other] {
+        try await store.announce(executor, pool: StoreFixture.pool, slots: 1, host: try StoreFixture.host())
+      }
+      // The step's own failure is no reason to go elsewhere.
+      try await fail(fault)
+      let queued = try await isPublished()
+      #expect(queued)
+      let nonce = UUID().uuidString
+      let refused = try await fixture.isRefused(job, nonce: nonce)
+      #expect(refused)
+      let left = try await fixture.job(job)
+      #expect(left.summary.state == .ready && left.summary.attempt == 3)
+      let early = try await isPublished()
+      #expect(!early)
+      try await fixture.advance(1.1)
+      let again = try await isPublished()
+      #expect(again)
+      // Where the other does not come, it is this one after all.
+      let claim = try await fixture.claim(job)
+      #expect(claim.failures == [.infrastructure: 2, .build: 1, .test: 0])
+      try await store.fail(fault, decision: .retry(afterSeconds: 0), record: nil, fence: claim.fence)
+      try await fixture.advance(0.05)
+      _ = try await store.releaseDue()
+      let outcome = try await store.claim(job, executor: other, nonce: "n", leaseSeconds: 600)
+      guard case .granted(let others) = outcome else {
+        Issue.record("\(outcome)")
+        return
+      }
+      #expect(others.failures[.infrastructure] == 3)
+      try await fixture.complete(others)
     },
     RecordStoreConformance("a dead layer blocks the cells above it, and at last fails its build") { fixture in
       let store = fixture.store
@@ -161,7 +215,7 @@ extension RecordStoreConformance {
       #expect(retry.fence.job != claim.fence.job)
       #expect(retry.fence.attempt == 2)
       #expect(retry.generation == 2)
-      #expect(retry.failures == 0)
+      #expect(retry.failureCount == 0)
       try await fixture.runAll()
       let passed = try await fixture.cell(cell, in: "b3")
       #expect(passed.state == .passed)
@@ -238,7 +292,7 @@ extension RecordStoreConformance {
       #expect(released == child.fence.job)
       let second = try await fixture.claim(released)
       #expect(second.fence.attempt == 2)
-      #expect(second.failures == 0)
+      #expect(second.failureCount == 0)
       #expect(second.parentImage == newImage)
       let different = try await fixture.layer(a, in: "b1")
       #expect(different.state == .available)
@@ -306,7 +360,7 @@ extension RecordStoreConformance {
       #expect(finishing.state == .finishing)
       let second = try await fixture.run(try await fixture.onlyReady())
       #expect(second.fence.job == first.fence.job)
-      #expect(second.failures == 0)
+      #expect(second.failureCount == 0)
       let passed = try await fixture.cell(cell, in: "b1")
       #expect(passed.state == .passed)
     },

@@ -75,7 +75,7 @@ extension RecordStoreConformance {
       #expect(again.spec.kind == .layer && again.generation == 2)
       try await fixture.complete(again)
       let second = try await fixture.run(try await fixture.onlyReady())
-      #expect(second.fence.job == graft.fence.job && second.graftGeneration == 2 && second.failures == 0)
+      #expect(second.fence.job == graft.fence.job && second.graftGeneration == 2 && second.failureCount == 0)
       // Neither what it stands on nor what it grafts.
       try await fixture.submit("b2", [["a", "z!"]])
       try await fixture.run(try await fixture.jobID(StoreFixture.own("z!"), in: "b2"))

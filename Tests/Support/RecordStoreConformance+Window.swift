@@ -217,7 +217,7 @@ extension RecordStoreConformance {
       #expect(root.parentImage == nil)
       #expect(root.scope == .release)
       #expect(root.generation == 1)
-      #expect(root.failures == 0)
+      #expect(root.failureCount == 0)
       let child = try await fixture.run(try await fixture.onlyReady())
       #expect(child.spec == .layer(plan.layers[1]))
       #expect(child.parentImage == StoreFixture.image(plan.layers[0].key))
@@ -303,7 +303,7 @@ extension RecordStoreConformance {
       #expect(due == 1)
       let second = try await fixture.claim(claim.fence.job)
       #expect(second.fence.attempt == 2)
-      #expect(second.failures == 1)
+      #expect(second.failureCount == 1)
       let heartbeat = try await store.heartbeat(claim.fence, leaseSeconds: 600)
       #expect(heartbeat == .stale)
       await #expect(throws: StaleFence.self) { try await fixture.complete(claim) }

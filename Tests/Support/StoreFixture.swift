@@ -241,6 +241,8 @@ extension RecordStore {
 }
 
 extension Claim {
+  package var failureCount: Int { failures.values.reduce(0, +) }
+
   /// What the job stands on, as if its image were gone.
   var lostParent: LostLayer {
     LostLayer(key: spec.standsOn ?? LayerKey(text: "none"), generation: parentGeneration ?? 0)

@@ -102,13 +102,14 @@ package struct Claim: Sendable, Hashable {
   package var graftImage: Digest?
   package var graftGeneration: Int?
   package var leaseSeconds: Double
-  /// Failed attempts that counted so far, this one not included.
-  package var failures: Int
+  /// Failed attempts that counted so far, this one not included: each class has a limit of its own.
+  package var failures: [FailureClass: Int]
   package var generation: Int
 
   package init(
     fence: Fence, spec: JobSpec, scope: Scope, parentImage: Digest?, parentGeneration: Int?,
-    graftImage: Digest? = nil, graftGeneration: Int? = nil, leaseSeconds: Double, failures: Int, generation: Int
+    graftImage: Digest? = nil, graftGeneration: Int? = nil, leaseSeconds: Double, failures: [FailureClass: Int],
+    generation: Int
   ) {
     self.fence = fence
     self.spec = spec

@@ -111,20 +111,41 @@ extension Procedure {
       "SELECT count(*) AS granted FROM executors WHERE name = $1",
     ])
 
+  /// Of a job `j`.
+  static func failures(_ failureClass: FailureClass) -> String {
+    """
+    (SELECT count(*) FROM attempts f WHERE f.job_id = j.id AND f.outcome = 'failed'
+      AND f.failure_class = '\(failureClass.rawValue)')
+    """
+  }
+
+  /// Executor `$2` met a fault of its own at the job, and another of the pool is there.
+  private static let isForOthers = """
+    coalesce(avoid, '') = $2 AND EXISTS (SELECT 1 FROM executors e
+      WHERE e.pool = jobs.pool AND e.name <> $2 AND e.last_seen > kiln_now() - 60000)
+    """
+
   /// job, executor, nonce, lease in milliseconds. One row if the job exists.
   package static let claim = Procedure(
     name: "claim", arguments: [.text, .text, .text, .bigint],
     result: [
       ("state", .text), ("holder", .text), ("holder_nonce", .text), ("attempt", .bigint), ("generation", .bigint),
-      ("failures", .bigint), ("scope", .text), ("spec", .text), ("parent_image", .text), ("parent_generation", .bigint),
+      ("infrastructure_failures", .bigint), ("build_failures", .bigint), ("test_failures", .bigint), ("scope", .text),
+      ("spec", .text), ("parent_image", .text), ("parent_generation", .bigint),
       ("graft_image", .text), ("graft_generation", .bigint),
     ],
     statements: [
       """
       UPDATE jobs SET state = 'running', attempt = attempt + 1, nonce = $3, executor = $2,
-        lease_until = kiln_now() + $4, publish_lease_until = NULL, due_at = NULL
-      WHERE id = $1 AND state IN \(states(.claim))
+        lease_until = kiln_now() + $4, publish_lease_until = NULL, due_at = NULL, avoid = NULL
+      WHERE id = $1 AND state IN \(states(.claim)) AND NOT (\(isForOthers))
         AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job_id = $1 AND a.nonce = $3)
+      """,
+      // It is published again; this once it was left to the others.
+      """
+      UPDATE jobs SET state = \(state(.queued, .ghost)), queued_at = NULL, avoid = NULL,
+        publish_lease_until = kiln_now() + 1000
+      WHERE id = $1 AND state IN \(states(.claim)) AND \(isForOthers)
       """,
       """
       INSERT INTO attempts (job_id, attempt, nonce, executor, started_at)
@@ -136,7 +157,8 @@ extension Procedure {
       "UPDATE executors SET last_seen = kiln_now() WHERE name = $2",
       """
       SELECT j.state AS state, j.executor AS holder, j.nonce AS holder_nonce, j.attempt AS attempt,
-        j.generation AS generation, j.failures AS failures, j.scope AS scope, s.spec AS spec,
+        j.generation AS generation, \(failures(.infrastructure)) AS infrastructure_failures,
+        \(failures(.build)) AS build_failures, \(failures(.test)) AS test_failures, j.scope AS scope, s.spec AS spec,
         (SELECT l.image FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on) AS parent_image,
         (SELECT \(imageGeneration("l")) FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on)
           AS parent_generation,
@@ -262,15 +284,16 @@ extension Procedure {
 
   /// …, image, record's identifier, record, product, platform (empty without a record), outcome
   /// ('delayed' or 'dead'), delay in milliseconds, failure as JSON, 1 to act only if the lease is out,
-  /// dead letter as JSON, the failure's fingerprint.
+  /// dead letter as JSON, the failure's fingerprint and class.
   package static let fail = Procedure(
     name: "fail",
-    arguments: fenced + [.text, .text, .text, .text, .text, .text, .bigint, .text, .bigint, .text, .text],
+    arguments: fenced + [.text, .text, .text, .text, .text, .text, .bigint, .text, .bigint, .text, .text, .text],
     result: granted,
     statements: [lockLayer, lockCell]
       + endUnlessCancelled(
         """
         UPDATE jobs SET state = $9, failures = failures + 1, lease_until = NULL,
+          avoid = CASE WHEN $15 = '\(FailureClass.infrastructure.rawValue)' THEN executor END,
           due_at = CASE WHEN $9 = 'delayed' THEN kiln_now() + $10 END,
           finished_at = CASE WHEN $9 = 'dead' THEN kiln_now() END
         WHERE \(holds) AND $9 IN ('delayed', 'dead') AND ($12 = 0 OR lease_until < kiln_now())
@@ -302,6 +325,10 @@ extension Procedure {
         SELECT 'dead-letter', 'dead:' || j.id || ':' || j.attempt, j.pool || ' ' || $13, kiln_now() FROM jobs j
         WHERE j.id = $1 AND $9 = 'dead' AND \(wasEnded("failed"))
         ON CONFLICT (identifier) DO NOTHING
+        """,
+        """
+        UPDATE attempts SET failure_class = $15
+        WHERE job_id = $1 AND attempt = $2 AND nonce = $3 AND outcome = 'failed' AND ended_at IS NULL
         """,
         closeEnd("failed", result: "NULL", failure: "$11"),
         ended("failed", "cancelled"),

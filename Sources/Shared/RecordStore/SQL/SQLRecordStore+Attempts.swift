@@ -15,6 +15,7 @@ extension SQLRecordStore {
       .claim, [.id(job), .id(executor), .text(nonce), .milliseconds(leaseSeconds)])
     guard let row = rows.first else { return .refused(reason: "the store does not know job \(job)") }
     let state: JobState = try row.state("state")
+    if state == .ready { return .refused(reason: "job \(job) is ready again, and left to the others for now") }
     guard state == .running, row.optionalText("holder_nonce") == nonce else {
       return .refused(
         reason: "job \(job) is \(state)\(state == .running ? " at \(row.optionalText("holder") ?? "?")" : "")")
@@ -29,7 +30,7 @@ extension SQLRecordStore {
         .infrastructure, code: "job-unreadable", error.message,
         hint: "was it submitted to a newer Kiln than this executor's?")
       let decision = RetryPolicy().decide(
-        failure.failureClass, attempt: try row.int("failures") + 1, fraction: effects.random.fraction())
+        failure.failureClass, attempt: try row.int("infrastructure_failures") + 1, fraction: effects.random.fraction())
       do {
         try await fail(failure, decision: decision, record: nil, fence: fence)
       } catch is StaleFence {
@@ -44,7 +45,10 @@ extension SQLRecordStore {
         parentGeneration: row.optionalInteger("parent_generation").map(Int.init),
         graftImage: row.digest("graft_image"),
         graftGeneration: row.optionalInteger("graft_generation").map(Int.init), leaseSeconds: leaseSeconds,
-        failures: try row.int("failures"), generation: try row.int("generation")))
+        failures: [
+          .infrastructure: try row.int("infrastructure_failures"), .build: try row.int("build_failures"),
+          .test: try row.int("test_failures"),
+        ], generation: try row.int("generation")))
   }
 
   package func heartbeat(_ fence: Fence, leaseSeconds: Double) async throws -> HeartbeatOutcome {
@@ -120,7 +124,7 @@ extension SQLRecordStore {
     let letter = OutboxEffect.DeadLetter(job: fence.job, attempt: fence.attempt, failure: failure)
     return try recordArguments(record, fence) + [
       .text(outcome), .milliseconds(delay), .text(try StoredJSON.text(failure)), .flag(onlyIfExpired),
-      .text(try StoredJSON.text(letter)), .text(failure.fingerprint),
+      .text(try StoredJSON.text(letter)), .text(failure.fingerprint), .text(failure.failureClass.rawValue),
     ]
   }
 

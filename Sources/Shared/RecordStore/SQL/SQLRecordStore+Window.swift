@@ -118,7 +118,8 @@ extension SQLRecordStore {
     try await engine.transaction { store in
       try store.run(
         """
-        SELECT id, attempt, nonce, pool, failures, executor FROM jobs
+        SELECT j.id AS id, j.attempt AS attempt, j.nonce AS nonce, j.pool AS pool, j.executor AS executor,
+          \(Procedure.failures(.infrastructure)) AS failures FROM jobs j
         WHERE state = 'running' AND lease_until < kiln_now() ORDER BY id LIMIT $1
         """, [.int(limit)]
       ).map { row in

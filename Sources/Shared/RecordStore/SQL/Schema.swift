@@ -16,11 +16,14 @@ package enum Schema {
     return [
       Migration(version: 1, minCompatible: 1, statements: statements),
       Migration(version: 2, minCompatible: 2, statements: ["ALTER TABLE jobs ADD COLUMN grafts text"]),
-      Migration(version: 3, minCompatible: 2, statements: deadLetters),
+      Migration(version: 3, minCompatible: 2, statements: failures),
     ]
   }
 
-  private static let deadLetters = [
+  private static let failures = [
+    "ALTER TABLE attempts ADD COLUMN failure_class text",
+    // Who failed last for a reason of its own, and shall not be the next if another can.
+    "ALTER TABLE jobs ADD COLUMN avoid text",
     "ALTER TABLE dead_letters ADD COLUMN fingerprint text",
     "ALTER TABLE dead_letters ADD COLUMN state text NOT NULL DEFAULT 'open'",
     "ALTER TABLE dead_letters ADD COLUMN settled_at bigint",
