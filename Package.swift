@@ -139,6 +139,6 @@ let package = Package(
         "KilnExecutor", argumentParser, lifecycle, logging,
       ],
       path: "Tests/Simulation", swiftSettings: settings),
-    tests("KilnTests", ["kiln", "Model", "RecordStore", "TestSupport"], fixtures: ["Corpus"]),
+    tests("KilnTests", ["kiln", "Model", "RecordStore", "RecordStoreSQLite", "TestSupport"], fixtures: ["Corpus"]),
   ]
 )

@@ -103,6 +103,9 @@ struct InterventionTests {
       #expect(letter.failure?.place?.line == 1)
       let shown = try await farm.kiln.run(["dead-letters", "show", letter.identifier])
       #expect(shown.output.contains("fragments/core/1.0.0/Dockerfile.fragment:1"), "\(shown)")
+      let why = try await farm.kiln.run(["explain", id.text])
+      #expect(why.output.contains("waits for layer core@1.0.0, which is failed"), "\(why)")
+      #expect(why.output.contains("'kiln retry \(try #require(letter.job))' tries it again"), "\(why)")
       let attempts = try #require(farm.counter.all.first { $0.key.contains("core") }).value
 
       farm.counter.refuse(nil)

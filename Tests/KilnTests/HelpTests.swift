@@ -61,7 +61,7 @@ struct HelpTests {
       for subcommand in subcommands { try await visit(subcommand, path + [subcommand.commandName]) }
     }
     try await visit(dump.command, [])
-    #expect(seen == 15)
+    #expect(seen == 23)
   }
 
   @Test("the exit codes are the same in the help as in the README")

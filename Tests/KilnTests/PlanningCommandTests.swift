@@ -1,5 +1,7 @@
 import Foundation
 import Model
+import RecordStore
+import RecordStoreSQLite
 import TestSupport
 import Testing
 
@@ -41,6 +43,25 @@ import Testing
     let locked = try await folder.kiln().run(["lock"])
     #expect(locked.status == 0, "\(locked)")
     try await body(folder)
+  }
+
+  // MARK: an older Kiln's store
+
+  @Test("what an older Kiln kept is brought up to date where it is read, unless somebody is at work in it")
+  func olderStore() async throws {
+    try await withLocked { folder in
+      let file = folder.root.appendingPathComponent(".kiln/store.sqlite")
+      try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+      let old = try SQLiteEngine(path: file.path, time: SystemTime())
+      _ = try await old.migrate(Array(Schema.migrations(.sqlite).prefix(1)), procedures: [])
+      let busy = try await folder.kiln().run(["plan"])
+      #expect(busy.status == 4 && busy.errors.contains("in use by process"), "\(busy)")
+      await old.close()
+      for command in ["plan", "status", "dead-letters"] {
+        let read = try await folder.kiln().run([command])
+        #expect(read.status == 0, "\(command): \(read)")
+      }
+    }
   }
 
   // MARK: lock

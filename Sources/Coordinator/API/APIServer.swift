@@ -36,6 +36,7 @@ package struct APIServer: Sendable {
     api.post("/builds/{id}/cancel", use: cancelBuild)
     api.post("/builds/{id}/retry", use: retryBuild)
     api.get("/jobs/{id}", use: job)
+    api.get("/jobs/{id}/explanation", use: explanation)
     api.post("/jobs/{id}/cancel", use: cancelJob)
     api.post("/jobs/{id}/retry", use: retryJob)
     api.get("/jobs/{id}/log", use: log)
@@ -159,6 +160,14 @@ package struct APIServer: Sendable {
     let id = JobID(text: try context.parameters.require("id"))
     guard let job = try await coordinator.store.job(id) else { throw Problem(.notFound, "there is no job \(id)") }
     return try JSONReply(job)
+  }
+
+  @Sendable private func explanation(_ request: Request, _ context: APIContext) async throws -> JSONReply {
+    let id = JobID(text: try context.parameters.require("id"))
+    guard let found = try await coordinator.store.context(of: id) else {
+      throw Problem(.notFound, "there is no job \(id)")
+    }
+    return try JSONReply(Explanation(found))
   }
 
   /// The log as text. With `?follow=true` it goes on until the job's state is final; `?attempt=N`

@@ -140,6 +140,51 @@ struct StatusCommand: AsyncParsableCommand {
   }
 }
 
+struct ExplainCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "explain", abstract: "Why a job waits, failed, or was needed at all.",
+    discussion: "Of a build, every job that has not succeeded.")
+  @ArgumentParser.Argument(help: "A job or a build.") var id: String
+  @OptionGroup var reader: ReaderOptions
+  @OptionGroup var output: OutputOptions
+
+  func run() async throws {
+    let name = try WorkName(id)
+    var jobs = [JobID(text: name.text)]
+    if let build = try await build(name.text) {
+      jobs = build.jobs.filter { $0.state != .succeeded }.map(\.id)
+      if jobs.isEmpty, !output.json {
+        Output.write("build \(name.text) is \(build.summary.state): all its jobs succeeded\n")
+      }
+    }
+    var explanations: [Explanation] = []
+    for job in jobs { explanations.append(try await explanation(job)) }
+    if output.json { return try Output.json(explanations) }
+    for item in explanations {
+      Output.write("job \(item.job) \(item.title): \(item.state)\n")
+      for line in item.because { Output.write("  \(line)\n") }
+      for line in item.cause { Output.write("  why: \(line)\n") }
+    }
+  }
+
+  private func build(_ id: String) async throws -> BuildDetail? {
+    guard reader.isRemote else { return try await reader.local().build(BuildID(text: id)) }
+    do {
+      return try await reader.client.client().get("/builds/\(id)")
+    } catch let failure as Failure where failure.code == "http-404" {
+      return nil
+    }
+  }
+
+  private func explanation(_ job: JobID) async throws -> Explanation {
+    if reader.isRemote { return try await reader.client.client().get("/jobs/\(job)/explanation") }
+    guard let context = try await reader.local().context(of: job) else {
+      throw ValidationError("there is neither a build nor a job '\(job)'")
+    }
+    return Explanation(context)
+  }
+}
+
 struct LogsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(commandName: "logs", abstract: "A job's log, while it runs or after.")
   @ArgumentParser.Argument(help: "A job.") var job: String

@@ -16,7 +16,7 @@ struct CancelCommand: AsyncParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() async throws {
-    let reply: CancelReply = try await client.client().intervene("cancel", try identifier(id))
+    let reply: CancelReply = try await client.client().intervene("cancel", WorkName(id).text)
     if output.json { return try Output.json(reply) }
     let what = reply.cells.map { "job \(reply.id) is \(reply.state), and \($0) cells with it" }
     Output.write((what ?? "build \(reply.id) is \(reply.state)") + "\n")
@@ -36,7 +36,7 @@ struct RetryCommand: AsyncParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() async throws {
-    let outcome: ReplayOutcome = try await client.client().intervene("retry", try identifier(id))
+    let outcome: ReplayOutcome = try await client.client().intervene("retry", WorkName(id).text)
     try ReplayReport.write(outcome, output)
   }
 }
@@ -203,17 +203,16 @@ private enum ReplayReport {
   }
 }
 
-/// Part of an address: what could lead elsewhere is no name of ours.
-private func identifier(_ text: String) throws -> String {
-  guard !text.isEmpty,
-    text.utf8.allSatisfy({ byte in
-      switch UInt8(byte) {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):
-        true
-      default: false
-      }
-    })
-  else { throw ValidationError("'\(text)' is neither a build nor a job") }
-  return text
+/// A build's or a job's name, as part of an address: what could lead elsewhere is none of ours.
+struct WorkName {
+  let text: String
+
+  init(_ text: String) throws {
+    guard !text.isEmpty, text.utf8.allSatisfy({ Self.allowed.contains($0) }) else {
+      throw ValidationError("'\(text)' is neither a build nor a job")
+    }
+    self.text = text
+  }
+
+  private static let allowed = Set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_".utf8)
 }

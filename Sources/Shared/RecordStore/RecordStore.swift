@@ -28,6 +28,8 @@ package protocol RecordStore: AttemptStore {
   func builds(limit: Int, before: Int64?) async throws -> [BuildSummary]
   func build(_ id: BuildID) async throws -> BuildDetail?
   func job(_ id: JobID) async throws -> JobDetail?
+  /// What the job's state comes from.
+  func context(of job: JobID) async throws -> JobContext?
 
   // The window (see docs of `JobQueue`)
 

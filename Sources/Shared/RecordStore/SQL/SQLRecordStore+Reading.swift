@@ -85,7 +85,7 @@ extension SQLRecordStore {
     }
   }
 
-  private static var jobColumns: String {
+  static var jobColumns: String {
     """
     j.id AS id, j.kind AS kind, j.title AS title, j.pool AS pool, j.state AS state, j.attempt AS attempt,
     j.failures AS failures, j.executor AS executor, j.cause AS cause, j.created_at AS created_at, j.due_at AS due_at,
@@ -109,7 +109,7 @@ extension SQLRecordStore {
     ).map(jobSummary)
   }
 
-  private static func jobSummary(_ row: SQLRow) throws -> JobSummary {
+  static func jobSummary(_ row: SQLRow) throws -> JobSummary {
     JobSummary(
       id: JobID(text: try row.text("id")), kind: try row.state("kind", JobKind.self), title: try row.text("title"),
       pool: PoolName(text: try row.text("pool")), state: try row.state("state"), attempt: try row.int("attempt"),

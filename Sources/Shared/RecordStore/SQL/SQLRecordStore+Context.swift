@@ -1,0 +1,84 @@
+package import Model
+
+extension SQLRecordStore {
+  package func context(of id: JobID) async throws -> JobContext? {
+    guard let job = try await job(id) else { return nil }
+    return try await engine.transaction { store in
+      let rows = try store.run(
+        "SELECT j.scope AS scope, s.spec AS spec FROM jobs j JOIN job_specs s ON s.job_id = j.id WHERE j.id = $1",
+        [.id(id)])
+      guard let row = rows.first else { throw StoreError(.statement, "job \(id) has no spec") }
+      let scope = SQLValue.text(try row.text("scope"))
+      var context = JobContext(
+        job: job, below: try Self.below(job.waitsOn, scope, store), pool: try Self.load(job.summary, store),
+        layer: nil, previous: nil, parentTitles: [:])
+      if case .layer(let layer) = try StoredJSON.value(try row.text("spec"), as: JobSpec.self) {
+        context.layer = layer
+        context.previous = try Self.previous(layer, scope, store)
+        for key in [layer.parentKey, context.previous?.parentKey].compactMap(\.self) {
+          let found = try store.run("SELECT title FROM layers WHERE scope = $1 AND key = $2", [scope, .id(key)])
+          context.parentTitles[key] = found.first?.optionalText("title")
+        }
+      }
+      return context
+    }
+  }
+
+  private static func below(_ first: LayerKey?, _ scope: SQLValue, _ store: any SQLTransaction) throws
+    -> [JobContext.Below]
+  {
+    var below: [JobContext.Below] = []
+    var next = first
+    while let key = next, !below.contains(where: { $0.layer == key }) {
+      let rows = try store.run(
+        "SELECT title, state, job_id FROM layers WHERE scope = $1 AND key = $2", [scope, .id(key)])
+      guard let row = rows.first else { break }
+      let jobs = try store.run(
+        "SELECT \(jobColumns), j.waits_on AS waits_on FROM jobs j WHERE j.id = $1",
+        [.optional(row.optionalText("job_id"))])
+      below.append(
+        JobContext.Below(
+          layer: key, title: try row.text("title"), state: try row.state("state"), job: try jobs.first.map(jobSummary)))
+      next = jobs.first?.optionalText("waits_on").map(LayerKey.init(text:))
+    }
+    return below
+  }
+
+  private static func load(_ job: JobSummary, _ store: any SQLTransaction) throws -> JobContext.PoolLoad {
+    let rows = try store.run(
+      """
+      SELECT
+        (SELECT count(*) FROM executors WHERE pool = $1 AND last_seen > kiln_now() - 60000) AS executors,
+        (SELECT coalesce(sum(slots), 0) FROM executors WHERE pool = $1 AND last_seen > kiln_now() - 60000) AS slots,
+        (SELECT count(*) FROM jobs WHERE pool = $1 AND state = 'running') AS running,
+        (SELECT count(*) FROM jobs WHERE pool = $1 AND state = 'queued') AS queued,
+        (SELECT count(*) FROM jobs o JOIN jobs j ON j.id = $2 WHERE o.pool = $1 AND o.state = 'ready' AND (
+          o.priority > j.priority OR (o.priority = j.priority AND (o.build_sequence < j.build_sequence
+            OR (o.build_sequence = j.build_sequence AND (o.height > j.height
+              OR (o.height = j.height AND o.id < j.id))))))) AS ahead,
+        (SELECT problem FROM pools WHERE name = $1 AND retry_at > kiln_now()) AS problem
+      """, [.id(job.pool), .id(job.id)])
+    guard let row = rows.first else { throw StoreError(.statement, "pool \(job.pool) has no load") }
+    return JobContext.PoolLoad(
+      executors: try row.int("executors"), slots: try row.int("slots"), running: try row.int("running"),
+      queued: try row.int("queued"), ahead: try row.int("ahead"), problem: row.optionalText("problem"))
+  }
+
+  /// The newest layer of the same section on the same platform, whatever its version.
+  private static func previous(_ layer: PlannedLayer, _ scope: SQLValue, _ store: any SQLTransaction) throws
+    -> PlannedLayer?
+  {
+    let (name, rest) = (layer.title.prefix { $0 != "@" }, layer.title.drop { $0 != "@" }.drop { $0 != " " })
+    let rows = try store.run(
+      """
+      SELECT l.title AS title, s.spec AS spec FROM layers l JOIN job_specs s ON s.job_id = l.job_id
+      WHERE l.scope = $1 AND l.platform = $2 AND l.key <> $3 AND substr(l.title, 1, length($4)) = $4
+        AND l.updated_at <= (SELECT o.updated_at FROM layers o WHERE o.scope = $1 AND o.key = $3)
+      ORDER BY l.updated_at DESC, l.key LIMIT 20
+      """, [scope, .text(layer.platform.description), .id(layer.key), .text("\(name)@")])
+    for row in rows where try row.text("title").drop(while: { $0 != "@" }).drop(while: { $0 != " " }) == rest {
+      if case .layer(let other) = try StoredJSON.value(try row.text("spec"), as: JobSpec.self) { return other }
+    }
+    return nil
+  }
+}
