@@ -82,6 +82,7 @@ package enum BuildFailure {
         .infrastructure, code: "disk-full", "the disk is full: \(error)",
         hint: "free space where the engine and the executor keep their data")
     }
+    if let damaged = damagedCache(error, facts) { return damaged }
     if let lost = lostParent(error, facts) { return lost }
     if let missing = error.wholeMatch(of: /failed to calculate checksum of ref [^ ]+: "(.*)": not found/) {
       return Failure(
@@ -139,6 +140,18 @@ package enum BuildFailure {
     }
   }
 
+  package static let damagedCacheCode = "cache-damaged"
+
+  /// What the builder's own store says that it has, it has not.
+  private static func damagedCache(_ error: String, _ facts: Facts) -> Failure? {
+    guard error.contains(/\/snapshots\/[0-9]+.*no such file or directory/) || error.contains("parent snapshot ") else {
+      return nil
+    }
+    return Failure(
+      .infrastructure, code: damagedCacheCode, "\(facts.title): the builder's cache is damaged: \(error)",
+      hint: "the cache was pruned and the layer built without it, in vain; look at the engine's disk")
+  }
+
   /// The parent's manifest or a blob of it is not where it was said to be.
   private static func lostParent(_ error: String, _ facts: Facts) -> Failure? {
     guard error.contains("not found") || error.contains("no such file or directory") else { return nil }
@@ -164,6 +177,7 @@ package enum BuildFailure {
     if error.contains("Cannot connect to the Docker daemon") || error.contains("error during connect") {
       return Failure(.infrastructure, code: "engine-unreachable", error, hint: "is the engine running?")
     }
+    if let damaged = damagedCache(error, facts) { return damaged }
     if let lost = lostParent(error, facts) { return lost }
     // BuildKit shows the lines it blames only when the Dockerfile is what it could not understand:
     // faults of the engine and the connection carry no excerpt.

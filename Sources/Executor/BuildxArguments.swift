@@ -26,6 +26,7 @@ enum BuildxArguments {
     for (id, file) in request.secretFiles.sorted(by: { $0.key < $1.key }) where request.layer.secrets[id] != nil {
       arguments += ["--secret", fields(["id=\(id)", "src=\(file.path)"])]
     }
+    if !request.usesCache { arguments.append("--no-cache") }
     // An attestation would make an index of it, other in each run.
     arguments += ["--provenance=false", "--sbom=false", "--progress", "rawjson"]
     arguments += ["--output", output(to: layout), "--metadata-file", metadataFile.path, "-"]

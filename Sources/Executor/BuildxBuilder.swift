@@ -32,6 +32,12 @@ package struct BuildxBuilder: LayerBuilder {
       // The damaged blobs are gone now, and every step is in the builder's cache.
       await report.log(Array("\(failure); exporting again\n".utf8))
       return try await buildOnce(request, parent, deadline: deadline, report)
+    } catch let failure as Failure where failure.code == BuildFailure.damagedCacheCode {
+      await report.log(Array("\(failure.message); pruning the cache, and building once more without it\n".utf8))
+      try await engine.prune(unusedHours: 0)
+      var request = request
+      request.usesCache = false
+      return try await buildOnce(request, parent, deadline: deadline, report)
     }
   }
 

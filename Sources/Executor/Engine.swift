@@ -81,6 +81,16 @@ package struct Engine: Sendable {
     return Failure(.infrastructure, code: "engine-error", "a tiny build failed: \(result.errorText)")
   }
 
+  /// Removes of the builder's cache what has not been used for so many hours; 0: all that no build uses. The
+  /// next builds do again what was there.
+  package func prune(unusedHours: Int, deadlineSeconds: Double = 600) async throws {
+    let age = unusedHours == 0 ? ["--all"] : ["--filter", "until=\(unusedHours)h"]
+    let result = try await docker.run(["buildx", "prune", "--force"] + age, deadlineSeconds: deadlineSeconds)
+    guard result.succeeded else {
+      throw Failure(.infrastructure, code: "engine-error", "docker buildx prune: \(result.errorText)")
+    }
+  }
+
   /// Loads an image archive into the engine.
   package func load(_ archive: URL, deadlineSeconds: Double = 600) async throws {
     _ = try await docker.output(["load", "--quiet", "--input", archive.path], deadlineSeconds: deadlineSeconds)

@@ -47,7 +47,7 @@ package struct ExecutorService: Service {
   private func serve() async throws {
     var hasFailed = false
     while !Task.isCancelled {
-      if let problem = await executor.watch.problem(afterFailure: hasFailed) {
+      if let problem = await executor.watch.problem(afterFailure: hasFailed, executor.logger) {
         executor.logger.error("this host takes no work", metadata: ["problem": "\(problem)"])
         try await executor.effects.time.sleep(seconds: executor.settings.unfitSeconds)
         continue
@@ -80,7 +80,7 @@ package struct ExecutorService: Service {
       try await slot.acknowledge(delivery)
       try await executor.effects.failpoints.reach(.attemptAfterAcknowledge)
       if failed == .infrastructure { return true }
-      if await executor.watch.problem(afterFailure: false) != nil { return true }
+      if executor.watch.isShort { return true }
     }
     return false
   }

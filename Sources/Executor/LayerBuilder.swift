@@ -28,6 +28,8 @@ package struct LayerBuildRequest: Sendable {
   package var noOutputSeconds: Double
   /// Files with the secrets' values, by id.
   package var secretFiles: [String: URL]
+  /// False: every step is run, whatever the builder has in its cache.
+  package var usesCache = true
 
   package init(
     layer: PlannedLayer, contextArchive: URL?, parent: ParentImage?, attemptFolder: URL,

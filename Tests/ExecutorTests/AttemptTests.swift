@@ -150,6 +150,28 @@ import Testing
     #expect(queue.acknowledged == jobs)
   }
 
+  @Test func aNearlyFullDiskIsMadeRoomOnOldestFirst() async throws {
+    let store = ScriptedStore(generation: nil)
+    let jobs = [try JobMessage(job: JobID(text: "job-1"), dispatch: 1).body]
+    let queue = ScriptedQueue(jobs)
+    let free = Mutex<Int64>(10)
+    let pruned = Mutex<[Int]>([])
+    try await withExecutor(store, queue: queue, time: ShortSleeps()) { executor in
+      var executor = executor
+      executor.settings.unfitSeconds = 1
+      executor.watch = HostWatch(
+        freeBytes: { free.withLock { $0 } }, floorBytes: 20,
+        prune: { hours in
+          pruned.withLock { $0.append(hours) }
+          // The first round brings nothing; a day's is enough.
+          if hours == 24, pruned.withLock({ $0.count }) > HostWatch.pruningHours.count { free.withLock { $0 = 30 } }
+        }, liveness: { nil })
+      try await ExecutorService(executor).run()
+    }
+    #expect(pruned.withLock { $0 } == [168, 24, 1, 0, 168, 24])
+    #expect(queue.acknowledged == jobs)
+  }
+
   private func withExecutor(
     _ store: ScriptedStore, queue: any JobQueue = ScriptedQueue([]), time: any TimeSource,
     _ body: (Executor) async throws -> Void

@@ -141,6 +141,35 @@ import Testing
     #expect(try Data(contentsOf: try present(again.newBlobs.first).file).count == Int(blob.sizeBytes))
   }
 
+  /// A snapshot vanishes from the engine's disk behind its back.
+  @Test func aDamagedCacheIsPrunedAndDoneWithout() async throws {
+    let host = try await TestHost()
+    defer { host.remove() }
+    let base = try TestImage.base("linux/amd64")
+    let word = UUID().uuidString
+    let step = "FROM kiln-parent\nRUN echo \(word) > /word-\(word)\n"
+    let good = try await host.build(step, on: base)
+    let files = FileManager.default
+    func children(_ folder: URL) -> [URL] {
+      (try? files.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)) ?? []
+    }
+    let data = URL(fileURLWithPath: try Services.require("KILN_TEST_ENGINE_A_DATA"))
+    let lost = children(data.appendingPathComponent("containerd/daemon"))
+      .flatMap { children($0.appendingPathComponent("snapshots")) }
+      .filter { snapshot in
+        ["fs/word-\(word)", "word-\(word)"].contains {
+          files.fileExists(atPath: snapshot.appendingPathComponent($0).path)
+        }
+      }
+    #expect(!lost.isEmpty)
+    for snapshot in lost { try FileManager.default.removeItem(at: snapshot) }
+    let report = RecordingReport()
+    let more = try await host.build(step + "RUN cat /word-\(word)\n", on: base, report: report)
+    #expect(more.manifest != good.manifest)
+    let said = await report.text
+    #expect(said.contains("pruning the cache"), "\(said)")
+  }
+
   private func failure(_ body: () async throws -> Void) async -> Failure? {
     do {
       try await body()

@@ -50,6 +50,21 @@ import Testing
     #expect(failure?.code == "engine-frozen")
   }
 
+  @Test func aPrunedBuilderHasForgotten() async throws {
+    let host = try await TestHost()
+    defer { host.remove() }
+    func cached() async throws -> Int {
+      let usage = try await host.engine.docker.run(["buildx", "du"])
+      return usage.outputText.split(separator: "\n").count { $0.contains("true") }
+    }
+    #expect(try await host.engine.liveness() == nil)
+    let before = try await cached()
+    try await host.engine.prune(unusedHours: 100_000)
+    #expect(try await cached() == before && before > 0)
+    try await host.engine.prune(unusedHours: 0)
+    #expect(try await cached() == 0)
+  }
+
   @Test func proxySettingsAndOtherVariablesDoNotEnterABuild() async throws {
     let host = try await TestHost()
     defer { host.remove() }
