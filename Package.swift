@@ -130,7 +130,7 @@ let package = Package(
       path: "Tests/Bench", exclude: ["amqp-loop.c"], swiftSettings: settings),
     tests(
       "FarmTests",
-      ["kiln", "JobQueue", "JobQueueAMQP", "Model", "RecordStore", "TestSupport", logging]),
+      ["kiln", "JobQueue", "JobQueueAMQP", "KilnCoordinator", "Model", "RecordStore", "TestSupport", logging]),
     // `make simulate`: coordinators, executors and embedded drivers on virtual time. See docs/simulation.md.
     .executableTarget(
       name: "kiln-simulate",

@@ -90,8 +90,9 @@ package struct Explanation: Sendable, Hashable, Codable {
     }
     for name in changed(layer.secrets, old.secrets) { found.append("another version of secret \(name)") }
     if let line = firstChange(layer.dockerfile, old.dockerfile) {
-      let place = layer.origins?.last { $0.line <= line } ?? layer.origins?.first
-      found.append("its text changed" + (place.map { " at \($0.file):\($0.fileLine)" } ?? ""))
+      let origins = layer.origins?.filter { $0.file != nil } ?? []
+      let place = origins.last { $0.line <= line } ?? origins.first
+      found.append("its text changed" + (place.map { " at \($0.file ?? ""):\($0.fileLine)" } ?? ""))
     }
     if layer.context?.digest != old.context?.digest { found.append("its files changed") }
     switch (layer.parent, old.parent) {

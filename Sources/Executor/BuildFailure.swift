@@ -53,7 +53,8 @@ package enum BuildFailure {
     guard let first else { return nil }
     let origin = facts.origins.last { $0.line <= first }
     return Failure.Place(
-      fragment: facts.title, file: origin?.file, line: origin?.fileLine, text: lines.joined(separator: "\n"))
+      fragment: facts.title, file: origin?.file, line: origin?.file == nil ? nil : origin?.fileLine,
+      text: lines.joined(separator: "\n"))
   }
 
   private static func cause(_ progress: BuildProgress, _ facts: Facts) -> Failure {

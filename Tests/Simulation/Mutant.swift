@@ -64,8 +64,9 @@ struct Mutant: Sendable, CustomStringConvertible {
       text: "UPDATE builds SET state = $2, problem = NULL, finished_at = NULL",
       replacement: "UPDATE builds SET problem = CASE WHEN $2 = '' THEN '' END"),
     Mutant(
-      description: "a cancelled build takes what another wants", text: "AND w.state IN ('accepted', 'running') AND (",
-      replacement: "AND w.state = 'nobody' AND ("),
+      description: "a cancelled build takes what another wants",
+      text: "p.layer_key = l.key AND w.state IN ('accepted', 'running')",
+      replacement: "p.layer_key = l.key AND w.state = 'nobody'"),
     Mutant(
       description: "a cancelled job is tried again", text: "AND state = 'running' AND cancel_requested = 1",
       replacement: "AND state = 'running' AND cancel_requested = 2", procedure: "give_back"),

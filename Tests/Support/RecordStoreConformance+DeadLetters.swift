@@ -48,6 +48,59 @@ extension RecordStoreConformance {
       let letter = try await store.deadLetters(DeadLetterSelection(isEvery: true), limit: 10, after: nil)
       #expect(letter.map(\.state) == [.replayed] && letter.map(\.settledBy) == ["somebody"])
     },
+    RecordStoreConformance("a build that died of two causes is revived by the replay of both") { fixture in
+      let store = fixture.store
+      try await fixture.submit("b1", [["a", "c"], ["x", "c"]])
+      for message in try await fixture.ready() {
+        let claim = try await fixture.claim(message.job)
+        try await store.fail(StoreFixture.failure, decision: .dead, record: nil, fence: claim.fence)
+      }
+      _ = try await store.settleBuilds()
+      let outcome = try await store.replay(DeadLetterSelection(build: BuildID(text: "b1")), by: somebody)
+      #expect(outcome.replayed.count == 2 && outcome.builds == [BuildID(text: "b1")] && !outcome.hasMore)
+      let cells = try await fixture.build("b1").cells.map(\.state)
+      #expect(cells == [.waiting, .waiting])
+      try await fixture.runAll()
+      try await fixture.publish("b1")
+    },
+    RecordStoreConformance("a replay starts what was cancelled with another build") { fixture in
+      let store = fixture.store
+      try await fixture.submit("b1", [["a", "b", "c"]])
+      let dead = try await die(fixture)
+      _ = try await store.settleBuilds()
+      // It wants what is above, too, and something else that is open.
+      try await fixture.submit("b2", [["a", "b", "d"], ["x"]])
+      _ = try await store.cancel(BuildID(text: "b2"), by: somebody)
+      let idle = try await fixture.layer(StoreFixture.layer("a", "b"), in: "b1")
+      #expect(idle.state == .idle)
+      let kept = try await fixture.cell(StoreFixture.cell("a", "b", "c"), in: "b1")
+      #expect(kept.state == .blocked)
+      _ = try await store.settleBuilds()
+      let outcome = try await store.replay(DeadLetterSelection(letter: dead.text), by: somebody)
+      #expect(outcome.builds == [BuildID(text: "b1")])
+      try await fixture.runAll()
+      try await fixture.publish("b1")
+    },
+    RecordStoreConformance("a cell with two causes is unblocked by two replays at once") { fixture in
+      let store = fixture.store
+      try await fixture.submit("b1", [["a", "b"]])
+      try await fixture.run(try await fixture.onlyReady())
+      let upper = try await die(fixture)
+      _ = try await store.settleBuilds()
+      try await fixture.submit("b2", [["a", "c"]]) {
+        $0.missing = [StoreFixture.layer("a"): MissingImage(generation: 1, reason: "no manifest")]
+      }
+      let lower = try await die(fixture)
+      _ = try await store.settleBuilds()
+      async let one = store.replay(DeadLetterSelection(letter: lower.text), by: somebody)
+      async let two = store.replay(DeadLetterSelection(letter: upper.text), by: somebody)
+      _ = try await [one, two]
+      let cells = try await fixture.build("b1").cells.map(\.state)
+      #expect(cells == [.waiting])
+      try await fixture.runAll()
+      let settled = try await store.settleBuilds()
+      #expect(settled == [BuildID(text: "b1"), BuildID(text: "b2")])
+    },
     RecordStoreConformance("a replayed layer stands on what is there, and starts what is not") { fixture in
       let store = fixture.store
       let (a, b) = (StoreFixture.layer("a"), StoreFixture.layer("a", "b"))

@@ -24,8 +24,10 @@ extension APIServer {
   @Sendable func cancelJob(_ request: Request, _ context: APIContext) async throws -> JSONReply {
     let id = JobID(text: try context.parameters.require("id"))
     guard let job = try await coordinator.store.cancel(id, by: context.principal) else { throw unknown(id) }
-    guard job.wasCancelled || job.state == .cancelled else {
-      throw Problem(.conflict, "job \(id) is \(job.state.rawValue): there is nothing left to cancel")
+    guard job.wasCancelled || job.state == .cancelled || job.cells > 0 else {
+      let reason =
+        job.state.isFinal ? "there is nothing left to cancel" : "nobody works on it, for what is below it failed"
+      throw Problem(.conflict, "job \(id) is \(job.state.rawValue): \(reason)")
     }
     coordinator.logger.info("job cancelled", metadata: ["job": "\(id)", "principal": "\(context.principal)"])
     return try JSONReply(CancelReply(id: id.text, state: job.state.rawValue, cells: job.cells))
@@ -35,8 +37,11 @@ extension APIServer {
   @Sendable func retryBuild(_ request: Request, _ context: APIContext) async throws -> JSONReply {
     let id = BuildID(text: try context.parameters.require("id"))
     guard let build = try await coordinator.store.build(id) else { throw unknown(id) }
-    let outcome = try await replay(DeadLetterSelection(build: id, isEvery: true), context)
-    guard !outcome.replayed.isEmpty || !outcome.skipped.isEmpty else {
+    var outcome = try await replay(DeadLetterSelection(build: id, isEvery: true), context)
+    for job in build.jobs where job.state == .delayed {
+      if try await coordinator.store.hasten(job.id) { outcome.hastened.append(job.id) }
+    }
+    guard outcome != ReplayOutcome() else {
       throw Problem(
         .conflict,
         "build \(id) is \(build.summary.state.rawValue), and nothing of it is dead: there is nothing to retry",
@@ -49,9 +54,13 @@ extension APIServer {
   @Sendable func retryJob(_ request: Request, _ context: APIContext) async throws -> JSONReply {
     let id = JobID(text: try context.parameters.require("id"))
     guard let job = try await coordinator.store.job(id) else { throw unknown(id) }
-    if job.summary.state == .delayed, try await coordinator.store.hasten(id) { return try JSONReply(ReplayOutcome()) }
-    let outcome = try await replay(DeadLetterSelection(letter: id.text, isEvery: true), context)
-    guard !outcome.replayed.isEmpty || !outcome.skipped.isEmpty else {
+    var outcome = ReplayOutcome()
+    if job.summary.state == .delayed, try await coordinator.store.hasten(id) {
+      outcome.hastened = [id]
+      return try JSONReply(outcome)
+    }
+    outcome = try await replay(DeadLetterSelection(letter: id.text, isEvery: true), context)
+    guard outcome != ReplayOutcome() else {
       throw Problem(.conflict, "job \(id) is \(job.summary.state.rawValue): there is nothing to retry")
     }
     return try JSONReply(outcome)
@@ -74,8 +83,12 @@ extension APIServer {
     return try JSONReply(Page(items: items, next: items.count == limit ? items.last?.identifier : nil))
   }
 
+  /// At most 500 by one call: `hasMore` says that there are others. What is asked for by name is told where it
+  /// was replayed before.
   @Sendable private func replayDeadLetters(_ request: Request, _ context: APIContext) async throws -> JSONReply {
-    try JSONReply(await replay(try chosen(request), context))
+    var selection = try chosen(request)
+    selection.isEvery = selection.letter != nil
+    return try JSONReply(await replay(selection, context))
   }
 
   @Sendable private func dropDeadLetters(_ request: Request, _ context: APIContext) async throws -> JSONReply {

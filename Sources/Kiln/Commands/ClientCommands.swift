@@ -143,7 +143,7 @@ struct StatusCommand: AsyncParsableCommand {
 struct ExplainCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "explain", abstract: "Why a job waits, failed, or was needed at all.",
-    discussion: "Of a build, every job that has not succeeded.")
+    discussion: "Of a build, the jobs that others wait for, or that ended badly.")
   @ArgumentParser.Argument(help: "A job or a build.") var id: String
   @OptionGroup var reader: ReaderOptions
   @OptionGroup var output: OutputOptions
@@ -151,8 +151,12 @@ struct ExplainCommand: AsyncParsableCommand {
   func run() async throws {
     let name = try WorkName(id)
     var jobs = [JobID(text: name.text)]
+    var more = 0
     if let build = try await build(name.text) {
-      jobs = build.jobs.filter { $0.state != .succeeded }.map(\.id)
+      let open = build.jobs.filter { $0.state != .succeeded }
+      let moving = open.filter { $0.state != .waiting }
+      jobs = (moving.isEmpty ? open : moving).prefix(Self.maxJobs).map(\.id)
+      more = open.count - jobs.count
       if jobs.isEmpty, !output.json {
         Output.write("build \(name.text) is \(build.summary.state): all its jobs succeeded\n")
       }
@@ -165,7 +169,10 @@ struct ExplainCommand: AsyncParsableCommand {
       for line in item.because { Output.write("  \(line)\n") }
       for line in item.cause { Output.write("  why: \(line)\n") }
     }
+    if more > 0 { Output.write("\(more) more jobs, which wait for these or stand in the same line\n") }
   }
+
+  private static let maxJobs = 20
 
   private func build(_ id: String) async throws -> BuildDetail? {
     guard reader.isRemote else { return try await reader.local().build(BuildID(text: id)) }

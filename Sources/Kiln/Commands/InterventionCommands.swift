@@ -131,7 +131,16 @@ struct DeadLettersCommand: AsyncParsableCommand {
 
     func run() async throws {
       let query = try chosen.query(all: all)
-      try ReplayReport.write(try await client.client().post("/dead-letters/replay", query), output)
+      var outcome = ReplayOutcome()
+      repeat {
+        let part: ReplayOutcome = try await client.client().post("/dead-letters/replay", query)
+        outcome.replayed += part.replayed
+        outcome.skipped += part.skipped
+        outcome.builds = Set(outcome.builds + part.builds).sorted()
+        outcome.hasMore = part.hasMore
+      } while outcome.hasMore
+      guard outcome != ReplayOutcome() else { throw ValidationError("no open dead letter is meant by this") }
+      try ReplayReport.write(outcome, output)
     }
   }
 
@@ -199,7 +208,8 @@ private enum ReplayReport {
     for item in outcome.replayed { Output.write("job \(item.job) is tried again as job \(item.newJob)\n") }
     for item in outcome.skipped { Output.write("\(item.letter): \(item.reason)\n") }
     for build in outcome.builds { Output.write("build \(build) runs again\n") }
-    if outcome == ReplayOutcome() { Output.write("waits no longer\n") }
+    for job in outcome.hastened { Output.write("job \(job) waits no longer\n") }
+    if outcome.hasMore { Output.write("there is more of it: ask again\n") }
   }
 }
 

@@ -223,11 +223,11 @@ package struct PlannedLayer: Sendable, Hashable, Codable {
 /// Where an instruction of a layer's Dockerfile comes from. Lines count from 1.
 package struct LineOrigin: Sendable, Hashable, Codable {
   package var line: Int
-  /// Relative to the catalog's folder.
-  package var file: String
+  /// Relative to the catalog's folder; nil for what Kiln writes itself.
+  package var file: String?
   package var fileLine: Int
 
-  package init(line: Int, file: String, fileLine: Int) {
+  package init(line: Int, file: String?, fileLine: Int) {
     self.line = line
     self.file = file
     self.fileLine = fileLine

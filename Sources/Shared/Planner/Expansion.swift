@@ -275,7 +275,7 @@ struct Expansion {
   }
 
   private static func order(_ origins: [LineOrigin]) -> String {
-    origins.map { "\($0.file):\($0.fileLine)" }.joined(separator: ",")
+    origins.map { "\($0.file ?? ""):\($0.fileLine)" }.joined(separator: ",")
   }
 
   /// Of two layers with one key, what is said to people must not depend on which came first.

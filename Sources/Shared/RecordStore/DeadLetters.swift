@@ -31,6 +31,8 @@ package struct StoredDeadLetter: Sendable, Hashable, Codable {
 package struct DeadLetterGroup: Sendable, Hashable, Codable {
   /// Of messages that could not be understood.
   package static let undecodable = "undecodable"
+  /// Of letters that a Kiln wrote which knew no fingerprints.
+  package static let unknown = "unknown"
 
   package var fingerprint: String
   package var count: Int
@@ -81,6 +83,12 @@ package struct ReplayOutcome: Sendable, Hashable, Codable {
   package var skipped: [Skipped] = []
   /// Failed builds that run again.
   package var builds: [BuildID] = []
+  /// Jobs that wait no longer for their next attempt.
+  package var hastened: [JobID] = []
+  /// There are more letters than one call replays: ask again.
+  package var hasMore = false
+
+  package static let maxLetters = 500
 
   package init() {}
 }

@@ -34,6 +34,7 @@ package struct RenderedDockerfile: Sendable, Hashable {
     /// Where the instructions of the layer's own Dockerfile stand in the catalog.
     package var origins: [LineOrigin] {
       LineOrigin.moved(stagesOrigins, by: Self.lineCount(opening))
+        + [LineOrigin(line: Self.lineCount(opening + stages) + 1, file: nil, fileLine: 0)]
         + LineOrigin.moved(textOrigins, by: Self.lineCount(head(from: Recipe.parentContextName)))
     }
 

@@ -115,7 +115,7 @@ extension Procedure {
   static func failures(_ failureClass: FailureClass) -> String {
     """
     (SELECT count(*) FROM attempts f WHERE f.job_id = j.id AND f.outcome = 'failed'
-      AND f.failure_class = '\(failureClass.rawValue)')
+      AND coalesce(f.failure_class, '\(FailureClass.infrastructure.rawValue)') = '\(failureClass.rawValue)')
     """
   }
 
@@ -130,7 +130,8 @@ extension Procedure {
     name: "claim", arguments: [.text, .text, .text, .bigint],
     result: [
       ("state", .text), ("holder", .text), ("holder_nonce", .text), ("attempt", .bigint), ("generation", .bigint),
-      ("infrastructure_failures", .bigint), ("build_failures", .bigint), ("test_failures", .bigint), ("scope", .text),
+      ("failures", .bigint), ("infrastructure_failures", .bigint), ("build_failures", .bigint),
+      ("test_failures", .bigint), ("scope", .text),
       ("spec", .text), ("parent_image", .text), ("parent_generation", .bigint),
       ("graft_image", .text), ("graft_generation", .bigint),
     ],
@@ -141,9 +142,10 @@ extension Procedure {
       WHERE id = $1 AND state IN \(states(.claim)) AND NOT (\(isForOthers))
         AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job_id = $1 AND a.nonce = $3)
       """,
-      // It is published again; this once it was left to the others.
+      // It is published again; this once it was left to the others. Its message is gone: a mark that comes late
+      // must not say that it is queued.
       """
-      UPDATE jobs SET state = \(state(.queued, .ghost)), queued_at = NULL, avoid = NULL,
+      UPDATE jobs SET state = \(state(.queued, .ghost)), queued_at = NULL, avoid = NULL, dispatch = dispatch + 1,
         publish_lease_until = kiln_now() + 1000
       WHERE id = $1 AND state IN \(states(.claim)) AND \(isForOthers)
       """,
@@ -157,7 +159,7 @@ extension Procedure {
       "UPDATE executors SET last_seen = kiln_now() WHERE name = $2",
       """
       SELECT j.state AS state, j.executor AS holder, j.nonce AS holder_nonce, j.attempt AS attempt,
-        j.generation AS generation, \(failures(.infrastructure)) AS infrastructure_failures,
+        j.generation AS generation, j.failures AS failures, \(failures(.infrastructure)) AS infrastructure_failures,
         \(failures(.build)) AS build_failures, \(failures(.test)) AS test_failures, j.scope AS scope, s.spec AS spec,
         (SELECT l.image FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on) AS parent_image,
         (SELECT \(imageGeneration("l")) FROM layers l WHERE l.scope = j.scope AND l.key = j.stands_on)
@@ -341,7 +343,9 @@ extension Procedure {
   package static let giveBack = Procedure(
     name: "give_back", arguments: fenced + [.text], result: granted,
     statements: [lockLayer, lockCell]
-      + endUnlessCancelled("UPDATE jobs SET state = \(state(.running, .givenBack)), lease_until = NULL WHERE \(holds)")
+      + endUnlessCancelled(
+        "UPDATE jobs SET state = \(state(.running, .givenBack)), lease_until = NULL, dispatch = dispatch + 1 WHERE \(holds)"
+      )
       + [
         openEnd("given-back", jobState: "'ready'"),
         closeEnd("given-back", result: "$4", failure: "NULL"),

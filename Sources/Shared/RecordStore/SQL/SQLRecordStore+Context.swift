@@ -5,7 +5,7 @@ extension SQLRecordStore {
     guard let job = try await job(id) else { return nil }
     return try await engine.transaction { store in
       let rows = try store.run(
-        "SELECT j.scope AS scope, s.spec AS spec FROM jobs j JOIN job_specs s ON s.job_id = j.id WHERE j.id = $1",
+        "SELECT j.scope AS scope, j.build_sequence AS sequence, s.spec AS spec FROM jobs j JOIN job_specs s ON s.job_id = j.id WHERE j.id = $1",
         [.id(id)])
       guard let row = rows.first else { throw StoreError(.statement, "job \(id) has no spec") }
       let scope = SQLValue.text(try row.text("scope"))
@@ -14,7 +14,7 @@ extension SQLRecordStore {
         layer: nil, previous: nil, parentTitles: [:])
       if case .layer(let layer) = try StoredJSON.value(try row.text("spec"), as: JobSpec.self) {
         context.layer = layer
-        context.previous = try Self.previous(layer, scope, store)
+        context.previous = try Self.previous(layer, before: try row.integer("sequence"), scope, store)
         for key in [layer.parentKey, context.previous?.parentKey].compactMap(\.self) {
           let found = try store.run("SELECT title FROM layers WHERE scope = $1 AND key = $2", [scope, .id(key)])
           context.parentTitles[key] = found.first?.optionalText("title")
@@ -64,18 +64,19 @@ extension SQLRecordStore {
       queued: try row.int("queued"), ahead: try row.int("ahead"), problem: row.optionalText("problem"))
   }
 
-  /// The newest layer of the same section on the same platform, whatever its version.
-  private static func previous(_ layer: PlannedLayer, _ scope: SQLValue, _ store: any SQLTransaction) throws
-    -> PlannedLayer?
-  {
+  /// The newest layer of the same section on the same platform that an earlier build asked for, whatever its
+  /// version.
+  private static func previous(
+    _ layer: PlannedLayer, before sequence: Int64, _ scope: SQLValue, _ store: any SQLTransaction
+  ) throws -> PlannedLayer? {
     let (name, rest) = (layer.title.prefix { $0 != "@" }, layer.title.drop { $0 != "@" }.drop { $0 != " " })
     let rows = try store.run(
       """
       SELECT l.title AS title, s.spec AS spec FROM layers l JOIN job_specs s ON s.job_id = l.job_id
       WHERE l.scope = $1 AND l.platform = $2 AND l.key <> $3 AND substr(l.title, 1, length($4)) = $4
-        AND l.updated_at <= (SELECT o.updated_at FROM layers o WHERE o.scope = $1 AND o.key = $3)
+        AND (SELECT j.build_sequence FROM jobs j WHERE j.id = l.job_id) < $5
       ORDER BY l.updated_at DESC, l.key LIMIT 20
-      """, [scope, .text(layer.platform.description), .id(layer.key), .text("\(name)@")])
+      """, [scope, .text(layer.platform.description), .id(layer.key), .text("\(name)@"), .integer(sequence)])
     for row in rows where try row.text("title").drop(while: { $0 != "@" }).drop(while: { $0 != " " }) == rest {
       if case .layer(let other) = try StoredJSON.value(try row.text("spec"), as: JobSpec.self) { return other }
     }

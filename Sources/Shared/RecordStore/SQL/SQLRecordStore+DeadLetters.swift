@@ -28,7 +28,7 @@ extension SQLRecordStore {
         """
         SELECT d.identifier AS identifier, d.pool AS pool, d.job_id AS job_id, d.failure AS failure,
           d.created_at AS created_at, d.state AS state, d.settled_at AS settled_at, d.settled_by AS settled_by,
-          d.reason AS reason, d.bytes AS bytes, coalesce(d.fingerprint, '\(DeadLetterGroup.undecodable)') AS fingerprint,
+          d.reason AS reason, d.bytes AS bytes, \(Self.fingerprint("d.")) AS fingerprint,
           (SELECT j.title FROM jobs j WHERE j.id = d.job_id) AS title
         FROM dead_letters d
         WHERE (d.created_at < $2 OR (d.created_at = $2 AND d.identifier > $3)) AND \(condition)
@@ -50,7 +50,7 @@ extension SQLRecordStore {
 
   package func deadLetterGroups() async throws -> [DeadLetterGroup] {
     try await engine.transaction { store in
-      let group = "coalesce(fingerprint, '\(DeadLetterGroup.undecodable)')"
+      let group = Self.fingerprint()
       let rows = try store.run(
         """
         SELECT \(group) AS fingerprint, count(*) AS letters, min(created_at) AS oldest, max(created_at) AS newest
@@ -64,7 +64,7 @@ extension SQLRecordStore {
         let sample = try store.run(
           """
           SELECT d.failure AS failure, (SELECT j.title FROM jobs j WHERE j.id = d.job_id) AS title FROM dead_letters d
-          WHERE d.state = 'open' AND \(group) = $1 ORDER BY d.created_at DESC, d.identifier LIMIT 1
+          WHERE d.state = 'open' AND \(Self.fingerprint("d.")) = $1 ORDER BY d.created_at DESC, d.identifier LIMIT 1
           """, [.text(fingerprint)]
         ).first
         return DeadLetterGroup(
@@ -85,6 +85,28 @@ extension SQLRecordStore {
     }
   }
 
+  private static func fingerprint(_ letter: String = "") -> String {
+    """
+    coalesce(\(letter)fingerprint, CASE WHEN \(letter)job_id IS NULL THEN '\(DeadLetterGroup.undecodable)'
+      ELSE '\(DeadLetterGroup.unknown)' END)
+    """
+  }
+
+  /// Those that a replay may be of, the oldest first, with nothing of them but their names. What was replayed
+  /// already, or names no job, is among them only where it is asked for by its name.
+  func letters(_ selection: DeadLetterSelection, limit: Int) async throws -> [(identifier: String, job: JobID?)] {
+    let (condition, values) = Self.condition(selection, from: 2)
+    return try await engine.transaction { store in
+      try store.run(
+        """
+        SELECT d.identifier AS identifier, d.job_id AS job_id FROM dead_letters d WHERE \(condition)
+          \(selection.letter == nil ? "AND d.job_id IS NOT NULL AND d.state <> 'replayed'" : "")
+        ORDER BY d.created_at, d.identifier LIMIT $1
+        """, [.int(limit)] + values
+      ).map { (try $0.text("identifier"), $0.optionalText("job_id").map(JobID.init(text:))) }
+    }
+  }
+
   /// What `$n…` must meet, beginning with that n, and their values.
   private static func condition(_ selection: DeadLetterSelection, from first: Int) -> (String, [SQLValue]) {
     var conditions = selection.isEvery ? ["1 = 1"] : ["d.state = 'open'"]
@@ -95,7 +117,7 @@ extension SQLRecordStore {
       values.append(.text(value))
     }
     require(selection.letter) { "(d.identifier = \($0) OR d.job_id = \($0))" }
-    require(selection.fingerprint) { "coalesce(d.fingerprint, '\(DeadLetterGroup.undecodable)') = \($0)" }
+    require(selection.fingerprint) { "\(fingerprint("d.")) = \($0)" }
     require(selection.pool?.text) { "d.pool = \($0)" }
     require(selection.build?.text) { build in
       """
@@ -138,6 +160,13 @@ extension SQLTransaction {
   /// A layer has a new generation: the cells that its failure blocked wait again, but for those that another
   /// failure blocks.
   func unblockCells(_ scope: SQLValue, _ layer: SQLValue) throws {
+    // Of two that each end one cause of the same cell, the second must see that the first did.
+    try run(
+      """
+      SELECT c.key FROM cells c WHERE c.state = 'blocked' AND (c.scope, c.key) IN
+        (SELECT p.scope, p.cell_key FROM cell_layers p WHERE p.scope = $1 AND p.layer_key = $2)
+      ORDER BY c.key {{for update}}
+      """, [scope, layer])
     try run(
       """
       UPDATE cells SET state = '\(CellState.blocked.after(.layerBuildingAgain)?.state.rawValue ?? "waiting")',

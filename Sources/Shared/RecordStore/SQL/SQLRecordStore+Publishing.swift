@@ -6,6 +6,7 @@ extension SQLRecordStore {
       var settled: [BuildID] = []
       for row in try Self.decided(store) {
         let id = try row.text("id")
+        try store.run("SELECT id FROM builds WHERE id = $1 {{for update}}", [.text(id)])
         // Who tries a cell again waits for this, or this for them: none is missed between look and end.
         try store.run(
           """

@@ -3,7 +3,8 @@ package import Model
 extension SQLRecordStore {
   package func replay(_ selection: DeadLetterSelection, by principal: Principal) async throws -> ReplayOutcome {
     var outcome = ReplayOutcome()
-    let letters = try await deadLetters(selection, limit: Int.max, after: nil)
+    let letters = try await letters(selection, limit: ReplayOutcome.maxLetters)
+    outcome.hasMore = letters.count == ReplayOutcome.maxLetters
     let effects = self.effects
     for letter in letters {
       // Each by itself: a thousand of them hold no lock for long, and what a lost connection left is replayed
@@ -13,7 +14,8 @@ extension SQLRecordStore {
         continue
       }
       let result = try await engine.transaction { store in
-        try ReplayTransaction(store: store, newID: effects.identifier, principal: principal).replay(job)
+        var transaction = ReplayTransaction(store: store, newID: effects.identifier, principal: principal)
+        return try transaction.replay(job)
       }
       switch result {
       case .started(let new, let builds):
@@ -45,13 +47,19 @@ private struct ReplayTransaction {
   let store: any SQLTransaction
   let newID: () -> String
   let principal: Principal
+  /// Layers that have a new generation by it, also those that the job's own layer needed.
+  private var started: [String] = []
+
+  init(store: any SQLTransaction, newID: @escaping () -> String, principal: Principal) {
+    (self.store, self.newID, self.principal) = (store, newID, principal)
+  }
 
   enum Outcome {
     case started(JobID, [BuildID])
     case nothingToDo(String)
   }
 
-  func replay(_ job: JobID) throws -> Outcome {
+  mutating func replay(_ job: JobID) throws -> Outcome {
     let rows = try store.run("SELECT scope, layer_key, cell_key FROM jobs WHERE id = $1", [.id(job)])
     guard let row = rows.first else { return .nothingToDo("the store does not know its job") }
     let scope = SQLValue.text(try row.text("scope"))
@@ -66,14 +74,17 @@ private struct ReplayTransaction {
       return .nothingToDo("it was tried again already")
     }
     let key = SQLValue.optional(row.optionalText("layer_key") ?? row.optionalText("cell_key"))
-    return .started(JobID(text: new), try reviveBuilds(scope, key, isLayer: row.optionalText("layer_key") != nil))
+    if row.optionalText("layer_key") != nil { try startAbove(scope, key) }
+    var builds = row.optionalText("layer_key") == nil ? try reviveBuilds(scope, key, isLayer: false) : []
+    for layer in started { builds += try reviveBuilds(scope, .text(layer), isLayer: true) }
+    return .started(JobID(text: new), builds)
   }
 
   // MARK: Layers
 
   /// The job of the layer's new generation, made from its last one's; nil where there is nothing to start.
   /// What it stands on is started too where nobody is at work on it: the layer would wait for ever.
-  private func startLayer(_ scope: SQLValue, _ key: SQLValue, onlyAfter dead: String?) throws -> String? {
+  private mutating func startLayer(_ scope: SQLValue, _ key: SQLValue, onlyAfter dead: String?) throws -> String? {
     let rows = try store.run(
       "SELECT state, generation, job_id FROM layers WHERE scope = $1 AND key = $2 {{for update}}", [scope, key])
     guard let row = rows.first, let job = row.optionalText("job_id") else { return nil }
@@ -91,11 +102,25 @@ private struct ReplayTransaction {
       WHERE scope = $1 AND key = $2
       """, [scope, key, .text(next.state.rawValue), .text(new), .text(cause)])
     try store.unblockCells(scope, key)
+    if case .text(let layer) = key { started.append(layer) }
     return new
   }
 
+  /// What else the cells need that wait again: nobody works on what was cancelled with another build.
+  private mutating func startAbove(_ scope: SQLValue, _ key: SQLValue) throws {
+    let idle = try store.run(
+      """
+      SELECT l.key AS key FROM layers l WHERE l.scope = $1 AND l.state IN ('idle', 'gone') AND l.key IN (
+        SELECT q.layer_key FROM cell_layers p
+          JOIN cells c ON c.scope = p.scope AND c.key = p.cell_key AND c.state = 'waiting'
+          JOIN cell_layers q ON q.scope = p.scope AND q.cell_key = p.cell_key
+        WHERE p.scope = $1 AND p.layer_key = $2) ORDER BY l.key
+      """, [scope, key])
+    for row in idle { _ = try startLayer(scope, .text(try row.text("key")), onlyAfter: nil) }
+  }
+
   /// A job like `job`, which is final. It waits where what it is made of is not there.
-  private func insertJob(after job: String, _ scope: SQLValue) throws -> String {
+  private mutating func insertJob(after job: String, _ scope: SQLValue) throws -> String {
     let rows = try store.run("SELECT stands_on, grafts FROM jobs WHERE id = $1", [.text(job)])
     var waitsOn: String?
     for below in [rows.first?.optionalText("stands_on"), rows.first?.optionalText("grafts")].compactMap(\.self) {
@@ -124,7 +149,7 @@ private struct ReplayTransaction {
 
   // MARK: Cells
 
-  private func startCell(_ scope: SQLValue, _ key: SQLValue, after dead: String) throws -> String? {
+  private mutating func startCell(_ scope: SQLValue, _ key: SQLValue, after dead: String) throws -> String? {
     let rows = try store.run(
       "SELECT state, job_id FROM cells WHERE scope = $1 AND key = $2 {{for update}}", [scope, key])
     guard let row = rows.first, row.optionalText("job_id") == dead,
@@ -144,7 +169,8 @@ private struct ReplayTransaction {
 
   // MARK: Builds
 
-  /// Failed builds go on where a cell of theirs does, or a layer that they want for its own sake.
+  /// Failed builds go on where a cell of theirs does, or a layer that they want for its own sake. One that
+  /// another replay revived already counts on this cell again too. Returns those that were failed.
   private func reviveBuilds(_ scope: SQLValue, _ key: SQLValue, isLayer: Bool) throws -> [BuildID] {
     guard let running = BuildState.failed.after(.retry)?.state else { return [] }
     let cells =
@@ -155,13 +181,13 @@ private struct ReplayTransaction {
       """
     var builds = try store.run(
       """
-      SELECT b.id AS id FROM builds b WHERE b.state = 'failed'
+      SELECT b.id AS id, b.state AS state FROM builds b WHERE b.state IN ('failed', '\(running.rawValue)')
         AND EXISTS (SELECT 1 FROM build_cells bc WHERE bc.build_id = b.id AND \(again)) ORDER BY b.id {{for update}}
       """, [scope, key])
     if isLayer {
       builds += try store.run(
         """
-        SELECT b.id AS id FROM builds b WHERE b.state = 'failed'
+        SELECT b.id AS id, b.state AS state FROM builds b WHERE b.state = 'failed'
           AND EXISTS (SELECT 1 FROM build_layers bl WHERE bl.build_id = b.id AND bl.scope = $1 AND bl.layer_key = $2)
           AND NOT EXISTS (SELECT 1 FROM build_cells bc WHERE bc.build_id = b.id) ORDER BY b.id {{for update}}
         """, [scope, key])
@@ -173,9 +199,9 @@ private struct ReplayTransaction {
         UPDATE build_cells AS bc SET state = NULL, record_id = NULL, image = NULL WHERE bc.build_id = $3 AND \(again)
         """, [scope, key, id])
       try store.run(
-        "UPDATE builds SET state = $2, problem = NULL, finished_at = NULL WHERE id = $1",
+        "UPDATE builds SET state = $2, problem = NULL, finished_at = NULL WHERE id = $1 AND state = 'failed'",
         [id, .text(running.rawValue)])
     }
-    return try builds.map { BuildID(text: try $0.text("id")) }
+    return try builds.filter { try $0.text("state") == "failed" }.map { BuildID(text: try $0.text("id")) }
   }
 }

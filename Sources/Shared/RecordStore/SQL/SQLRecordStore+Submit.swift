@@ -79,6 +79,7 @@ private struct SubmitTransaction {
     try demandCells(wanted, layers: layers, sequence: sequence)
     try linkCells(reused: reused)
     try raisePriorities()
+    try wantAgain()
     return AcceptedBuild(id: submission.id, sequence: sequence, isNew: true)
   }
 
@@ -157,8 +158,6 @@ private struct SubmitTransaction {
           waitsOn: topmostUnavailable(from: layer.parentKey, rows) ?? grafted, height: heights[layer.key] ?? 1,
           sequence: sequence, previous: row.job, cause: row.cause)
         try startGeneration(layer.key, row, job: job)
-      } else if row.state == .building {
-        try wantAgain(row.job)
       }
       rows[layer.key] = row
       try store.run(
@@ -214,9 +213,18 @@ private struct SubmitTransaction {
       """, [.id(submission.id), .int(submission.priority)])
   }
 
-  /// A job that runs although its build was cancelled, and has not ended yet.
-  private func wantAgain(_ job: String?) throws {
-    try store.run("UPDATE jobs SET cancel_requested = 0 WHERE id = $1 AND cancel_requested = 1", [.optional(job)])
+  /// What runs although its build was cancelled, and has not ended yet, goes on where this one wants it.
+  private func wantAgain() throws {
+    try store.run(
+      """
+      UPDATE jobs SET cancel_requested = 0 WHERE id IN (
+        SELECT j.id FROM jobs j WHERE j.cancel_requested = 1 AND j.state = 'running' AND j.id IN (
+          SELECT l.job_id FROM build_layers bl JOIN layers l ON l.scope = bl.scope AND l.key = bl.layer_key
+            WHERE bl.build_id = $1
+          UNION SELECT c.job_id FROM build_cells bc JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key
+            WHERE bc.build_id = $1)
+        ORDER BY j.id {{for update}})
+      """, [.id(submission.id)])
   }
 
   private func startGeneration(_ key: LayerKey, _ row: LayerRow, job: String) throws {
@@ -252,14 +260,12 @@ private struct SubmitTransaction {
       guard let row = rows.first else { throw StoreError(.statement, "cell \(cell.key) was not written") }
       let state: CellState = try row.state("state")
       let needed = cell.path + cell.path.compactMap { layers[$0]?.state == .available ? nil : grafts[$0] }
-      for key in needed {
-        try store.run(
-          "INSERT INTO cell_layers (scope, cell_key, layer_key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-          [scope, .id(cell.key), .id(key)])
-      }
+      let places = needed.indices.map { "($1, $2, $\($0 + 3))" }.joined(separator: ", ")
+      try store.run(
+        "INSERT INTO cell_layers (scope, cell_key, layer_key) VALUES \(places) ON CONFLICT DO NOTHING",
+        [scope, .id(cell.key)] + needed.map { .id($0) })
       let failed = needed.first { layers[$0]?.state == .failed }
       if [.waiting, .finishing, .blocked].contains(state) {
-        try wantAgain(row.optionalText("job_id"))
         // What it waits for may have been lost, and with it something that has failed.
         if state == .waiting, let failed { try block(cell, by: layers[failed]?.job) }
         continue
