@@ -35,6 +35,12 @@ enum FailureReport {
       job.failure.map { lines($0, title: job.title, job: job.id) } ?? []
     }.map { $0 + "\n" }.joined()
   }
+
+  /// The same on standard error; nothing where nothing is dead.
+  static func complain(_ build: BuildDetail) {
+    let text = text(build)
+    if !text.isEmpty { Exit.complain(text) }
+  }
 }
 
 extension String {

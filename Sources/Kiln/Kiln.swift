@@ -21,8 +21,7 @@ struct Kiln: AsyncParsableCommand {
         name: "Work",
         subcommands: [
           BuildCommand.self, ShellCommand.self, SubmitCommand.self, CancelCommand.self, RetryCommand.self,
-          StatusCommand.self, ExplainCommand.self,
-          LogsCommand.self, RecordsCommand.self, DeadLettersCommand.self,
+          StatusCommand.self, ExplainCommand.self, LogsCommand.self, RecordsCommand.self, DeadLettersCommand.self,
         ]),
       CommandGroup(
         name: "Farm", subcommands: [CoordinatorCommand.self, ExecutorCommand.self, DatabaseCommand.self]),

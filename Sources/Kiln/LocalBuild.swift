@@ -104,7 +104,7 @@ extension LocalBuild.Outcome {
   /// Ends the program where the build failed, with what failed and where its log is.
   func mustHavePassed() throws {
     guard detail.summary.state != .passed else { return }
-    Exit.complain(FailureReport.text(detail))
+    FailureReport.complain(detail)
     throw ExitCode(Exit.workFailed)
   }
 }

@@ -1,7 +1,7 @@
 import Model
 import Testing
 
-/// The state tables of `delivery.md`, spelled out: what is not listed changes nothing.
+/// The state tables, spelled out: what is not listed changes nothing.
 @Suite struct StateTests {
   @Test func jobs() {
     let table: [JobState: [JobEvent: JobState]] = [

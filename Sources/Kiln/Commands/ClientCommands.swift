@@ -49,7 +49,7 @@ struct SubmitCommand: AsyncParsableCommand {
       if output.json { try Output.json(detail) }
       // Superseded: all of it was built and passed, and a newer build holds the tags.
       if ![.passed, .superseded].contains(detail.summary.state) {
-        Exit.complain(FailureReport.text(detail))
+        FailureReport.complain(detail)
         throw ExitCode(Exit.workFailed)
       }
       return
