@@ -160,6 +160,16 @@ final class TestFarm: @unchecked Sendable {
     }
   }
 
+  func pool(_ name: String) -> PoolName { PoolName(text: "\(name)-\(run)") }
+
+  /// Every connection to the farm's database, as a failing network or an operator does.
+  func terminateConnections() async throws {
+    let superuser = try Services.require("KILN_TEST_POSTGRES_URL")
+    let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '\(database)'"
+    let ended = try await tool("psql", [superuser, "-c", statement])
+    #expect(ended.status == 0, "\(ended.errors)")
+  }
+
   func submit() async throws -> BuildDetail {
     try await kiln.json(["submit", "--wait", "--json", "--catalog", catalog.folder.path])
   }
