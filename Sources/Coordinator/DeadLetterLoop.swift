@@ -12,16 +12,27 @@ struct DeadLetterLoop: CoordinatorLoop {
   func loop() async {
     while !Task.isCancelled {
       do {
-        let slot = try await coordinator.queue.openDeadLetters(of: pool)
-        while let delivery = try await slot.next() { try await keep(delivery, slot) }
-        await slot.close()
-        return
+        return try await listen()
       } catch is CancellationError {
         return
       } catch {
         coordinator.logger.warning("dead letters interrupted", metadata: ["pool": "\(pool)", "error": "\(error)"])
         try? await coordinator.effects.time.sleep(seconds: 1)
+        // A broker that lost its data lost this queue with the others.
+        try? await coordinator.queue.prepare([pool])
       }
+    }
+  }
+
+  /// Until the queue is closed.
+  private func listen() async throws {
+    let slot = try await coordinator.queue.openDeadLetters(of: pool)
+    do {
+      while let delivery = try await slot.next() { try await keep(delivery, slot) }
+      await slot.close()
+    } catch {
+      await slot.close()
+      throw error
     }
   }
 

@@ -37,11 +37,18 @@ struct DispatchLoop: CoordinatorLoop {
   /// logged and tried again in the next round: the store still has everything.
   func pass(_ emptyLooks: inout [PoolName: Int]) async -> Double {
     do {
-      _ = try await store.releaseDue()
-      try await reap()
-      for pool in coordinator.pools { try await serve(pool.name, &emptyLooks) }
-      let next = try await store.secondsToNextDeadline() ?? coordinator.settings.idleSeconds
-      return min(max(next, 0.01), coordinator.settings.idleSeconds)
+      let names = coordinator.pools.map(\.name)
+      var outlook = try await store.outlook(of: names)
+      if outlook.isDue || outlook.hasExpired {
+        if outlook.isDue { _ = try await store.releaseDue() }
+        if outlook.hasExpired { try await reap() }
+        outlook = try await store.outlook(of: names)
+      }
+      var pause = coordinator.settings.idleSeconds
+      for (pool, work) in outlook.pools.sorted(by: { $0.key < $1.key }) {
+        if try await !serve(pool, work, &emptyLooks) { pause = min(pause, coordinator.settings.publishRetrySeconds) }
+      }
+      return min(max(outlook.secondsToNextDeadline ?? pause, 0.01), pause)
     } catch is CancellationError {
       return 0
     } catch {
@@ -50,22 +57,27 @@ struct DispatchLoop: CoordinatorLoop {
     }
   }
 
-  /// A queue that cannot be had is no reason to keep the other pools waiting.
-  private func serve(_ pool: PoolName, _ emptyLooks: inout [PoolName: Int]) async throws {
+  /// A queue that cannot be had is no reason to keep the other pools waiting: false, and soon again.
+  private func serve(_ pool: PoolName, _ work: Outlook.PoolWork, _ emptyLooks: inout [PoolName: Int]) async throws
+    -> Bool
+  {
     do {
-      try await dispatch(pool)
-      try await lookForGhosts(pool, &emptyLooks)
+      let isPublished = work.hasReady ? try await dispatch(pool) : true
+      try await lookForGhosts(pool, queued: work.queued, &emptyLooks)
+      return isPublished
     } catch let error as QueueError {
       coordinator.logger.warning("queue not ready", metadata: ["pool": "\(pool)", "error": "\(error)"])
+      return false
     }
   }
 
-  private func dispatch(_ pool: PoolName) async throws {
+  /// False where the broker did not take all.
+  private func dispatch(_ pool: PoolName) async throws -> Bool {
     let settings = coordinator.settings
     while true {
       let messages = try await store.takeReady(
         pool: pool, extra: settings.windowExtra, publishLeaseSeconds: settings.publishLeaseSeconds)
-      guard !messages.isEmpty else { return }
+      guard !messages.isEmpty else { return true }
       try await coordinator.effects.failpoints.reach(.publishAfterTake)
       let outcomes: [JobMessage: PublishOutcome]
       do {
@@ -75,7 +87,7 @@ struct DispatchLoop: CoordinatorLoop {
         try await store.publishFailed(
           messages, pool: pool, reason: error.message, retrySeconds: settings.publishRetrySeconds)
         coordinator.logger.warning("not published", metadata: ["pool": "\(pool)", "error": "\(error)"])
-        return
+        return false
       }
       try await coordinator.effects.failpoints.reach(.publishAfterConfirm)
       let confirmed = messages.filter { outcomes[$0] == .confirmed }
@@ -91,13 +103,13 @@ struct DispatchLoop: CoordinatorLoop {
         coordinator.logger.warning("no queue", metadata: ["pool": "\(pool)", "reason": "\(reason)"])
         try await coordinator.queue.prepare([pool])
       }
-      if confirmed.count < messages.count { return }
+      if confirmed.count < messages.count { return false }
     }
   }
 
   /// A queue that was purged or deleted heals by itself: what it should hold is published again.
-  private func lookForGhosts(_ pool: PoolName, _ emptyLooks: inout [PoolName: Int]) async throws {
-    guard try await store.queuedCount(pool: pool) > 0 else {
+  private func lookForGhosts(_ pool: PoolName, queued: Int, _ emptyLooks: inout [PoolName: Int]) async throws {
+    guard queued > 0 else {
       emptyLooks[pool] = 0
       return
     }

@@ -22,10 +22,14 @@ struct EndingLoop: CoordinatorLoop {
 
   func pass() async -> Double {
     do {
-      try await coordinator.effects.failpoints.reach(.settleBeforeApply)
-      for build in try await store.settleBuilds() {
-        coordinator.logger.info("build settled", metadata: ["build": "\(build)"])
+      let outlook = try await store.outlook(of: [])
+      var settled: [BuildID] = []
+      if outlook.hasOpenBuilds {
+        try await coordinator.effects.failpoints.reach(.settleBeforeApply)
+        settled = try await store.settleBuilds()
       }
+      guard outlook.hasEndings || !settled.isEmpty else { return coordinator.settings.idleSeconds }
+      for build in settled { coordinator.logger.info("build settled", metadata: ["build": "\(build)"]) }
       while let build = try await store.takePublishing(leaseSeconds: coordinator.settings.effectLeaseSeconds) {
         try await IndexPublisher(coordinator: coordinator).publish(build)
       }

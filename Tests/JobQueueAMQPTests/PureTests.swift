@@ -114,7 +114,7 @@ struct PureTests {
 
   @Test("a slot whose channel ends under a delivery does not subscribe until that is done")
   func orphan() async throws {
-    var slot = ConsumerSlot(queue: "q", channel: 2)
+    var slot = ConsumerSlot(queue: "q", channel: 2, isPatient: true)
     slot.isChannelOpen = true
     slot.epoch = 1
     slot.begin(tag: 1, redelivered: false)
@@ -133,7 +133,7 @@ struct PureTests {
 
   @Test("a delivery that nobody took is dropped with its channel")
   func untaken() {
-    var slot = ConsumerSlot(queue: "q", channel: 2)
+    var slot = ConsumerSlot(queue: "q", channel: 2, isPatient: true)
     slot.isChannelOpen = true
     slot.begin(tag: 1, redelivered: false)
     slot.header(bodyBytes: 0)

@@ -10,10 +10,10 @@ extension RecordStoreConformance {
       let messages = try await fixture.ready()
       let first = try #require(messages.first)
       try await store.markQueued([JobMessage(job: first.job, dispatch: first.dispatch + 1)])
-      var queued = try await store.queuedCount(pool: pool)
+      var queued = try await store.outlook(of: [pool]).pools[pool]?.queued
       #expect(queued == 0)
       try await store.markQueued([first])
-      queued = try await store.queuedCount(pool: pool)
+      queued = try await store.outlook(of: [pool]).pools[pool]?.queued
       #expect(queued == 1)
 
       let young = try await store.reviveGhosts(pool: pool, olderThanSeconds: 3600)
@@ -24,10 +24,10 @@ extension RecordStoreConformance {
       let second = try await fixture.ready()
       #expect(second == [JobMessage(job: first.job, dispatch: 2)])
       try await store.markQueued([first])
-      queued = try await store.queuedCount(pool: pool)
+      queued = try await store.outlook(of: [pool]).pools[pool]?.queued
       #expect(queued == 0)
       try await store.markQueued(second)
-      queued = try await store.queuedCount(pool: pool)
+      queued = try await store.outlook(of: [pool]).pools[pool]?.queued
       #expect(queued == 1)
     },
     RecordStoreConformance("what could not be published is taken again when the pool has waited") { fixture in
@@ -102,19 +102,19 @@ extension RecordStoreConformance {
       #expect(order == expected)
     },
     RecordStoreConformance("the next deadline is the soonest lease or delay") { fixture in
-      let none = try await fixture.store.secondsToNextDeadline()
+      let none = try await fixture.store.outlook(of: []).secondsToNextDeadline
       #expect(none == nil)
       try await fixture.submit("b1", [["a"], ["b"]])
       let jobs = try await fixture.ready().map(\.job)
       try #require(jobs.count == 2)
       _ = try await fixture.claim(jobs[0], leaseSeconds: 300)
-      let lease = try await fixture.store.secondsToNextDeadline()
+      let lease = try await fixture.store.outlook(of: []).secondsToNextDeadline
       #expect((lease ?? 0) > 200)
       #expect((lease ?? 999) <= 300)
       let claim = try await fixture.claim(jobs[1])
       try await fixture.store.fail(
         StoreFixture.failure, decision: .retry(afterSeconds: 100), record: nil, fence: claim.fence)
-      let delay = try await fixture.store.secondsToNextDeadline()
+      let delay = try await fixture.store.outlook(of: []).secondsToNextDeadline
       #expect((delay ?? 0) > 10)
       #expect((delay ?? 999) <= 100)
     },

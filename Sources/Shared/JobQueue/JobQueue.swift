@@ -26,7 +26,7 @@ package protocol JobQueue: Sendable {
   func publishDeadLetter(_ letter: DeadLetterMessage, to pool: PoolName) async throws
 
   /// What arrived in the pool's dead-letter queue, one delivery at a time. There is nothing further
-  /// to reject to: only acknowledge.
+  /// to reject to: only acknowledge. Where the queue was lost, `next` throws `unavailable`: `prepare` makes it.
   func openDeadLetters(of pool: PoolName) async throws -> any JobSlot
 
   /// Ends every slot and connection. Idempotent.

@@ -63,9 +63,11 @@ package final class AMQPJobQueue: JobQueue {
     return try await look(at: names.queue(pool)) ?? QueueDepth(ready: 0, consumers: 0)
   }
 
-  package func openSlot(on pool: PoolName) async throws -> any JobSlot { try await open(names.queue(pool)) }
+  package func openSlot(on pool: PoolName) async throws -> any JobSlot { try await open(names.queue(pool), isPatient: true) }
 
-  package func openDeadLetters(of pool: PoolName) async throws -> any JobSlot { try await open(names.deadQueue(pool)) }
+  package func openDeadLetters(of pool: PoolName) async throws -> any JobSlot {
+    try await open(names.deadQueue(pool), isPatient: false)
+  }
 
   package func publishDeadLetter(_ letter: DeadLetterMessage, to pool: PoolName) async throws {
     try Task.checkCancellation()
@@ -92,9 +94,9 @@ package final class AMQPJobQueue: JobQueue {
     return try await batch.outcomes()
   }
 
-  private func open(_ queue: String) async throws -> any JobSlot {
+  private func open(_ queue: String, isPatient: Bool) async throws -> any JobSlot {
     try Task.checkCancellation()
-    let (channel, mailbox) = try await consumer.openSlot(on: queue)
+    let (channel, mailbox) = try await consumer.openSlot(on: queue, isPatient: isPatient)
     return AMQPSlot(connection: consumer, channel: channel, mailbox: mailbox)
   }
 

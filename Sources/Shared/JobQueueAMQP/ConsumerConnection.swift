@@ -33,7 +33,7 @@ actor ConsumerConnection {
   // MARK: Slots
 
   /// Opens a slot and, if the broker is in reach, its consumer; throws what the broker refuses.
-  func openSlot(on queue: String) throws -> (channel: UInt16, mailbox: SlotMailbox) {
+  func openSlot(on queue: String, isPatient: Bool) throws -> (channel: UInt16, mailbox: SlotMailbox) {
     guard !isClosed else { throw QueueError.queueClosed }
     let first = Self.adminChannel + 1
     guard let channel = (first...AMQPLink.maxChannels).first(where: { slots[$0] == nil }) else {
@@ -41,7 +41,7 @@ actor ConsumerConnection {
     }
     if keeper.link == nil, keeper.dueSeconds <= keeper.now { try? connect() }
     if keeper.link == nil, keeper.lastError.code == .refused { throw keeper.lastError }
-    let slot = ConsumerSlot(queue: queue, channel: channel)
+    let slot = ConsumerSlot(queue: queue, channel: channel, isPatient: isPatient)
     slots[channel] = slot
     serve()
     if let refusal = slot.mailbox.takeError() {
@@ -228,7 +228,8 @@ actor ConsumerConnection {
     // A queue that nobody has made yet is waited for.
     let patience = fault.isMissingQueue ? 0 : Reconnect.maxDelaySeconds * keeper.effects.random.fraction()
     slots[channel]?.channelEnded(dueSeconds: afterLoss() + patience)
-    if error.code == .refused { slots[channel]?.mailbox.fail(error) }
+    let isTold = fault.isMissingQueue && slots[channel]?.isPatient == false
+    if error.code == .refused || isTold { slots[channel]?.mailbox.fail(error) }
     keeper.logger.notice(
       "cannot subscribe", metadata: ["queue": "\(slots[channel]?.queue ?? "")", "error": "\(error.message)"])
   }

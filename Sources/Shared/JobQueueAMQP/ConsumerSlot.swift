@@ -24,6 +24,8 @@ struct ConsumerSlot {
 
   let queue: String
   let channel: UInt16
+  /// Whether a queue that is not there is waited for; or else the slot's user is told, who can make it.
+  let isPatient: Bool
   let mailbox = SlotMailbox()
   var stage = Stage.unsubscribed(dueSeconds: 0)
   var isChannelOpen = false
@@ -33,8 +35,9 @@ struct ConsumerSlot {
   private(set) var held: UInt64?
   private var incoming: Incoming?
 
-  init(queue: String, channel: UInt16) {
+  init(queue: String, channel: UInt16, isPatient: Bool) {
     self.queue = queue
+    self.isPatient = isPatient
     self.channel = channel
   }
 

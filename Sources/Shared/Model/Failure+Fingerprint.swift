@@ -20,21 +20,27 @@ extension Failure {
   static func bare(_ text: String) -> String {
     // What matters comes early, and nobody waits for the rest.
     var text = String(text.unicodeScalars.prefix(1024))
-    // Colours and the like.
-    text.replace(/\u{1B}\[[0-9;?]*[A-Za-z]/, with: "")
-    text.replace(/:\/\/[^\/\s"']+/, with: "://ADDRESS")
-    text.replace(/\b[0-9]{1,3}(\.[0-9]{1,3}){3}(:[0-9]+)?\b/, with: "ADDRESS")
-    text.replace(/\b0x[0-9A-Fa-f]+\b/, with: "HEX")
-    // `core@0.2.0 (graft)`, and what it is built for.
-    text.replace(/[A-Za-z0-9._-]{1,128}@[0-9][A-Za-z0-9.+-]*( \((?:graft|independent)\))?/, with: "FRAGMENT")
-    text.replace(/\b(linux|windows)\/[a-z0-9]+(\/v[0-9]+)?/, with: "PLATFORM")
-    // Folders, whatever they are called; the file's own name says what it was about, unless nobody chose it.
-    text.replace(/(\/[A-Za-z0-9._+@%~-]+)*\/(?=[A-Za-z0-9._+@%~-])/, with: "/")
-    text.replace(/\/tmp[._]?[A-Za-z0-9_]{6,}/, with: "/TEMPORARY")
-    text.replace(/\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b/, with: "ID")
-    text.replace(/\b(?=[0-9a-f]*[0-9])[0-9a-f]{7,}\b/, with: "HEX")
-    text.replace(/[0-9]+([.,:-][0-9]+)*/, with: "N")
-    text.replace(/\s+/, with: " ")
+    for (pattern, replacement) in noise { text.replace(pattern, with: replacement) }
     return text.trimmingCharacters(in: .whitespaces)
   }
+
+  /// In this order. Made once: a pattern takes longer to make than to find.
+  // Unchecked: never written to.
+  nonisolated(unsafe) private static let noise: [(Regex<AnyRegexOutput>, String)] = [
+    // Colours and the like.
+    (Regex(/\u{1B}\[[0-9;?]*[A-Za-z]/), ""),
+    (Regex(/:\/\/[^\/\s"']+/), "://ADDRESS"),
+    (Regex(/\b[0-9]{1,3}(\.[0-9]{1,3}){3}(:[0-9]+)?\b/), "ADDRESS"),
+    (Regex(/\b0x[0-9A-Fa-f]+\b/), "HEX"),
+    // `core@0.2.0 (graft)`, and what it is built for.
+    (Regex(/[A-Za-z0-9._-]{1,128}@[0-9][A-Za-z0-9.+-]*( \((?:graft|independent)\))?/), "FRAGMENT"),
+    (Regex(/\b(linux|windows)\/[a-z0-9]+(\/v[0-9]+)?/), "PLATFORM"),
+    // Folders, whatever they are called; the file's own name says what it was about, unless nobody chose it.
+    (Regex(/(\/[A-Za-z0-9._+@%~-]+)*\/(?=[A-Za-z0-9._+@%~-])/), "/"),
+    (Regex(/\/tmp[._]?[A-Za-z0-9_]{6,}/), "/TEMPORARY"),
+    (Regex(/\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b/), "ID"),
+    (Regex(/\b(?=[0-9a-f]*[0-9])[0-9a-f]{7,}\b/), "HEX"),
+    (Regex(/[0-9]+([.,:-][0-9]+)*/), "N"),
+    (Regex(/\s+/), " "),
+  ]
 }

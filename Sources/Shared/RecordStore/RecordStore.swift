@@ -44,19 +44,17 @@ package protocol RecordStore: AttemptStore {
   /// one it waits in the queue by, is ready again, to be taken after a pause: whatever made executors
   /// hand it back is not met at once. False if nothing waits by it.
   func reviveOverDelivered(_ message: JobMessage, afterSeconds: Double) async throws -> Bool
-  /// How many jobs the store believes to be in the pool's queue.
-  func queuedCount(pool: PoolName) async throws -> Int
 
   // Watching
 
+  /// What a coordinator's loops have to do now, in one statement: most looks find nothing.
+  func outlook(of pools: [PoolName]) async throws -> Outlook
   /// Attempts whose lease is out.
   func expiredLeases(limit: Int) async throws -> [ExpiredLease]
   /// Ends an attempt whose lease is still out; false if it was extended or ended otherwise meanwhile.
   func expire(_ lease: ExpiredLease, failure: Failure, decision: RetryPolicy.Decision) async throws -> Bool
   /// Delayed jobs whose time has come become ready. Returns how many.
   func releaseDue() async throws -> Int
-  /// Seconds until the next lease or delay ends; nil if there is none.
-  func secondsToNextDeadline() async throws -> Double?
   /// For an embedded store's start: nobody works on what earlier runs left open any more. Their jobs,
   /// cells and builds are cancelled; what was built and recorded stays. Returns the builds.
   func cancelOwnerless() async throws -> [BuildID]

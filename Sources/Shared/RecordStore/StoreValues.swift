@@ -338,3 +338,33 @@ package enum Repositories {
 
   package static func tag(_ key: LayerKey, generation: Int) -> String { "layer-\(key)-g\(generation)" }
 }
+
+/// What a coordinator's loops have to do, at one moment.
+package struct Outlook: Sendable, Equatable {
+  package struct PoolWork: Sendable, Equatable {
+    /// A job could be taken, if the window has room.
+    package var hasReady: Bool
+    /// How many jobs the store believes to be in the pool's queue.
+    package var queued: Int
+
+    package init(hasReady: Bool, queued: Int) {
+      self.hasReady = hasReady
+      self.queued = queued
+    }
+  }
+
+  /// One for each pool that was asked for.
+  package var pools: [PoolName: PoolWork] = [:]
+  /// A delayed job's time has come.
+  package var isDue = false
+  /// An attempt's lease is out.
+  package var hasExpired = false
+  /// A build may have to be settled.
+  package var hasOpenBuilds = false
+  /// A build waits to be published, or an effect to be done.
+  package var hasEndings = false
+  /// Until the next lease, delay or pause ends; nil if there is none.
+  package var secondsToNextDeadline: Double?
+
+  package init() {}
+}

@@ -107,13 +107,6 @@ extension SQLRecordStore {
     return revived
   }
 
-  package func queuedCount(pool: PoolName) async throws -> Int {
-    try await engine.transaction { store in
-      try store.run("SELECT count(*) AS n FROM jobs WHERE pool = $1 AND state = 'queued'", [.id(pool)]).first?.int("n")
-        ?? 0
-    }
-  }
-
   package func expiredLeases(limit: Int) async throws -> [ExpiredLease] {
     try await engine.transaction { store in
       try store.run(
@@ -145,18 +138,48 @@ extension SQLRecordStore {
     }
   }
 
-  package func secondsToNextDeadline() async throws -> Double? {
-    try await engine.transaction { store in
-      let rows = try store.run(
-        """
-        SELECT min(at) - kiln_now() AS milliseconds FROM (
-          SELECT min(lease_until) AS at FROM jobs WHERE state = 'running'
-          UNION ALL SELECT min(due_at) FROM jobs WHERE state = 'delayed'
-          UNION ALL SELECT min(publish_lease_until) FROM jobs WHERE state = 'ready' AND publish_lease_until > kiln_now()
-          UNION ALL SELECT min(retry_at) FROM pools WHERE retry_at > kiln_now()) deadlines
-        """)
-      return rows.first?.optionalInteger("milliseconds").map { max(0, Double($0) / 1000) }
+  package func outlook(of pools: [PoolName]) async throws -> Outlook {
+    // A row per pool, and one for what belongs to none.
+    let served = pools.indices.map { index in
+      """
+      UNION ALL SELECT CAST($\(index + 1) AS text),
+        CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE pool = $\(index + 1) AND state = 'ready'
+          AND coalesce(publish_lease_until, 0) <= kiln_now()) THEN 1 ELSE 0 END,
+        (SELECT count(*) FROM jobs WHERE pool = $\(index + 1) AND state = 'queued'), NULL, NULL, NULL
+      """
     }
+    let rows = try await engine.transaction { store in
+      try store.run(
+        """
+        SELECT NULL AS pool,
+          CASE WHEN EXISTS (SELECT 1 FROM builds WHERE state IN ('running', 'cancelling')) THEN 1 ELSE 0 END AS flag,
+          CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE due_at <= kiln_now())
+            OR EXISTS (SELECT 1 FROM builds WHERE state = 'publishing'
+              AND coalesce(publish_lease_until, 0) <= kiln_now()) THEN 1 ELSE 0 END AS number,
+          (SELECT min(due_at) FROM jobs WHERE state = 'delayed') - kiln_now() AS due,
+          (SELECT min(lease_until) FROM jobs WHERE state = 'running') - kiln_now() AS lease,
+          (SELECT min(at) FROM (SELECT min(publish_lease_until) AS at FROM jobs
+              WHERE state = 'ready' AND publish_lease_until > kiln_now()
+            UNION ALL SELECT min(retry_at) FROM pools WHERE retry_at > kiln_now()) later) - kiln_now() AS other
+        \(served.joined(separator: "\n"))
+        """, pools.map { .id($0) })
+    }
+    var outlook = Outlook()
+    for row in rows {
+      if let pool = row.optionalText("pool") {
+        outlook.pools[PoolName(text: pool)] = Outlook.PoolWork(
+          hasReady: try row.flag("flag"), queued: try row.int("number"))
+      } else {
+        outlook.hasOpenBuilds = try row.flag("flag")
+        outlook.hasEndings = try row.int("number") > 0
+        let (due, lease) = (row.optionalInteger("due"), row.optionalInteger("lease"))
+        outlook.isDue = due.map { $0 <= 0 } ?? false
+        outlook.hasExpired = lease.map { $0 < 0 } ?? false
+        outlook.secondsToNextDeadline = [due, lease, row.optionalInteger("other")].compactMap { $0 }.min()
+          .map { max(0, Double($0) / 1000) }
+      }
+    }
+    return outlook
   }
 
   package func cancelOwnerless() async throws -> [BuildID] {
