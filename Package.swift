@@ -21,7 +21,11 @@ let unixSignals = product("UnixSignals", "swift-service-lifecycle")
 let subprocess = product("Subprocess", "swift-subprocess")
 let yams = product("Yams", "Yams")
 
-func shared(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+/// What the simulator runs: a thousand farms are simulated with each test run, and unoptimised that takes
+/// three times as long.
+let simulated = settings + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+
+func shared(_ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = settings) -> Target {
   .target(name: name, dependencies: dependencies, path: "Sources/Shared/\(name)", swiftSettings: settings)
 }
 
@@ -55,21 +59,21 @@ let package = Package(
     systemLibrary("CRabbitMQ", pkgConfig: "librabbitmq", apt: "librabbitmq-dev"),
 
     // Pure: no network, no process.
-    shared("Model", [crypto]),
+    shared("Model", [crypto], settings: simulated),
     shared("Catalog", ["Model", yams]),
     shared("Planner", ["Model", "Catalog"]),
 
     // The seams and their drivers.
     shared("BlockingThread"),
-    shared("JobQueue", ["Model"]),
+    shared("JobQueue", ["Model"], settings: simulated),
     shared("JobQueueAMQP", ["JobQueue", "Model", "BlockingThread", "CRabbitMQ", logging]),
-    shared("RecordStore", ["Model"]),
+    shared("RecordStore", ["Model"], settings: simulated),
     shared("RecordStorePostgres", ["RecordStore", "Model", "BlockingThread", "CPostgres", logging]),
-    shared("RecordStoreSQLite", ["RecordStore", "Model", grdb]),
+    shared("RecordStoreSQLite", ["RecordStore", "Model", grdb], settings: simulated),
 
     // Images and the wire.
     shared("HTTPClient", ["BlockingThread", "CCurl"]),
-    shared("Registry", ["Model", "HTTPClient", "BlockingThread"]),
+    shared("Registry", ["Model", "HTTPClient", "BlockingThread"], settings: simulated),
 
     // The two halves of the farm, which never import each other.
     .target(
@@ -77,11 +81,11 @@ let package = Package(
       dependencies: [
         "Model", "Catalog", "Planner", "JobQueue", "RecordStore", "Registry", hummingbird, lifecycle, logging,
       ],
-      path: "Sources/Coordinator", swiftSettings: settings),
+      path: "Sources/Coordinator", swiftSettings: simulated),
     .target(
       name: "KilnExecutor",
       dependencies: ["Model", "JobQueue", "RecordStore", "Registry", yams, subprocess, lifecycle, logging],
-      path: "Sources/Executor", swiftSettings: settings),
+      path: "Sources/Executor", swiftSettings: simulated),
 
     .executableTarget(
       name: "kiln",
@@ -130,15 +134,20 @@ let package = Package(
       path: "Tests/Bench", exclude: ["amqp-loop.c"], swiftSettings: settings),
     tests(
       "FarmTests",
-      ["kiln", "JobQueue", "JobQueueAMQP", "KilnCoordinator", "Model", "RecordStore", "TestSupport", logging]),
+      [
+        "kiln", "JobQueue", "JobQueueAMQP", "KilnCoordinator", "Model", "Invariants", "RecordStore", "TestSupport",
+        logging,
+      ]),
+    // What must be true of the store whatever is killed.
+    .target(name: "Invariants", dependencies: ["Model"], path: "Tests/Invariants", swiftSettings: settings),
     // `make simulate`: coordinators, executors and embedded drivers on virtual time. See docs/simulation.md.
     .executableTarget(
       name: "kiln-simulate",
       dependencies: [
         "Model", "Catalog", "Planner", "JobQueue", "RecordStore", "RecordStoreSQLite", "Registry", "KilnCoordinator",
-        "KilnExecutor", argumentParser, lifecycle, logging,
+        "KilnExecutor", "Invariants", argumentParser, lifecycle, logging,
       ],
-      path: "Tests/Simulation", swiftSettings: settings),
+      path: "Tests/Simulation", swiftSettings: simulated),
     tests("KilnTests", ["kiln", "Model", "RecordStore", "RecordStoreSQLite", "TestSupport"], fixtures: ["Corpus"]),
   ]
 )

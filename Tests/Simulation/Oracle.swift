@@ -1,3 +1,4 @@
+import Invariants
 import Model
 import RecordStore
 import RecordStoreSQLite
@@ -9,97 +10,9 @@ enum Oracle {
   static func install(_ engine: SQLiteEngine) async throws {
     _ = try await engine.migrate(Schema.migrations(.sqlite), procedures: [])
     try await engine.transaction { store in
-      for statement in tables { try store.run(statement, []) }
-      for (number, trigger) in triggers.enumerated() {
-        try store.run("CREATE TRIGGER oracle_\(number) AFTER UPDATE OF \(trigger)", [])
-      }
-      for (kind, from, to) in allowed {
-        try store.run(
-          "INSERT OR IGNORE INTO oracle_allowed VALUES ($1, $2, $3)", [.text(kind), .text(from), .text(to)])
-      }
+      for statement in Invariants.installation(.sqlite) { try store.run(statement, []) }
     }
   }
-
-  /// One step of a table, or two that one statement makes at once.
-  private static var allowed: [(String, String, String)] {
-    func steps<State: RawRepresentable<String> & CaseIterable, Event: CaseIterable>(
-      _ kind: String, _ state: State.Type, _ event: Event.Type, _ after: (State, Event) -> State?
-    ) -> [(String, String, String)] {
-      State.allCases.flatMap { from in
-        let next = Event.allCases.compactMap { after(from, $0) }
-        let second = next.flatMap { state in Event.allCases.compactMap { after(state, $0) } }
-        return (next + (kind == "job" ? [] : second)).map { (kind, from.rawValue, $0.rawValue) }
-      }
-    }
-    return steps("job", JobState.self, JobEvent.self) { $0.after($1)?.state }
-      + steps("layer", LayerState.self, LayerEvent.self) { $0.after($1)?.state }
-      + steps("cell", CellState.self, CellEvent.self) { $0.after($1)?.state }
-      + steps("build", BuildState.self, BuildEvent.self) { $0.after($1)?.state }
-  }
-
-  private static let tables = [
-    "CREATE TABLE oracle_allowed (kind text, old text, new text, PRIMARY KEY (kind, old, new))",
-    "CREATE TABLE oracle_transitions (kind text, old text, new text, PRIMARY KEY (kind, old, new))",
-    "CREATE TABLE oracle_marks (job text, dispatch bigint, at bigint)",
-    "CREATE TABLE oracle_violations (at bigint, what text)",
-  ]
-
-  private static func trigger(_ table: String, _ column: String, _ when: String, _ body: String) -> String {
-    "\(column) ON \(table) WHEN \(when) BEGIN \(body); END"
-  }
-
-  private static func violation(_ what: String) -> String {
-    "INSERT INTO oracle_violations VALUES (kiln_now(), \(what))"
-  }
-
-  private static let triggers =
-    [("jobs", "job", "id"), ("layers", "layer", "key"), ("cells", "cell", "key"), ("builds", "build", "id")].flatMap {
-      table, kind, name in
-      let isSame = table == "jobs" || table == "builds" ? "" : " AND OLD.generation = NEW.generation"
-      return [
-        trigger(
-          table, "state", "OLD.state <> NEW.state",
-          "INSERT OR IGNORE INTO oracle_transitions VALUES ('\(kind)', OLD.state, NEW.state)"),
-        trigger(
-          table, "state",
-          """
-          OLD.state <> NEW.state\(isSame) AND NOT EXISTS (SELECT 1 FROM oracle_allowed
-            WHERE kind = '\(kind)' AND old = OLD.state AND new = NEW.state)
-          """, violation("'\(kind) ' || NEW.\(name) || ' went from ' || OLD.state || ' to ' || NEW.state")),
-      ]
-    } + [
-      trigger(
-        "jobs", "attempt", "NEW.attempt < OLD.attempt", violation("'the fence of job ' || NEW.id || ' fell'")),
-      trigger(
-        "jobs", "attempt", "NEW.attempt <> OLD.attempt AND OLD.state NOT IN ('ready', 'queued')",
-        violation("'job ' || NEW.id || ' was claimed while it was ' || OLD.state")),
-      trigger(
-        "jobs", "attempt", "NEW.attempt <> OLD.attempt AND OLD.cancel_requested = 1",
-        violation("'job ' || NEW.id || ' was claimed although it was cancelled'")),
-      trigger(
-        "jobs", "nonce", "NEW.attempt = OLD.attempt",
-        violation("'job ' || NEW.id || ' was claimed without a new attempt'")),
-      trigger(
-        "jobs", "state",
-        """
-        OLD.state = 'waiting' AND NEW.state = 'ready' AND NOT EXISTS (SELECT 1 FROM layers l
-          WHERE l.scope = NEW.scope AND l.key = OLD.waits_on AND l.state = 'available')
-        """, violation("'job ' || NEW.id || ' was released before what it waits on was there'")),
-      trigger(
-        "jobs", "state", "NEW.state = 'queued'",
-        "INSERT INTO oracle_marks VALUES (NEW.id, NEW.dispatch, kiln_now())"),
-      trigger(
-        "layers", "generation", "NEW.generation < OLD.generation",
-        violation("'the generation of layer ' || NEW.key || ' fell'")),
-      trigger(
-        "cells", "generation", "NEW.generation < OLD.generation",
-        violation("'the generation of cell ' || NEW.key || ' fell'")),
-      trigger(
-        "tags", "sequence", "NEW.sequence < OLD.sequence", violation("'tag ' || NEW.tag || ' went back'")),
-      trigger(
-        "attempts", "outcome", "OLD.outcome IS NOT NULL AND OLD.outcome <> NEW.outcome",
-        violation("'attempt ' || NEW.attempt || ' of job ' || NEW.job_id || ' ended twice'")),
-    ]
 
   // MARK: Reading
 
@@ -132,26 +45,8 @@ enum Oracle {
     ).map { JobID(text: try $0.text("id")) }
   }
 
-  /// A job that waits on a layer which failed waits for a person.
-  private static let openWork = """
-    SELECT 'job ' || j.id || ' (' || j.title || ') is ' || j.state AS what FROM jobs j
-    WHERE j.state IN ('ready', 'queued', 'running', 'delayed')
-      OR (j.state = 'waiting' AND NOT EXISTS (WITH RECURSIVE below(key) AS (
-        SELECT j.waits_on UNION
-        SELECT coalesce(w.waits_on, '') FROM below b JOIN layers l ON l.key = b.key JOIN jobs w ON w.id = l.job_id)
-        SELECT 1 FROM below b JOIN layers f ON f.key = b.key WHERE f.state = 'failed'))
-    """
-
   static func open(_ engine: SQLiteEngine) async throws -> [String] {
-    try await rows(
-      engine,
-      """
-      \(openWork) UNION ALL
-      SELECT 'build ' || id || ' is ' || state FROM builds
-        WHERE state NOT IN ('passed', 'failed', 'superseded', 'cancelled') UNION ALL
-      SELECT 'effect ' || identifier || ': ' || coalesce(problem, '') FROM outbox
-      """
-    ).map { try $0.text("what") }
+    try await rows(engine, Invariants.openWork).map { try $0.text("what") }
   }
 
   static func isOpen(_ engine: SQLiteEngine) async throws -> Bool { try await !open(engine).isEmpty }
@@ -164,7 +59,7 @@ enum Oracle {
       world.violate("\(try row.text("what")) (at \(try row.integer("at") - 1_700_000_000_000) ms)")
     }
     try await checkDead(world)
-    for (statement, what) in statements {
+    for (statement, what) in Invariants.statements {
       for row in try await rows(engine, statement) { world.violate("\(what): \(try row.text("what"))") }
     }
     let builds = Set(try await rows(engine, "SELECT id FROM builds").map { try $0.text("id") })
@@ -179,72 +74,6 @@ enum Oracle {
       if !world.broker.deadLetters.contains(letter) { world.violate("no letter \(letter) reached the broker") }
     }
   }
-
-  private static let statements: [(String, String)] = [
-    (
-      """
-      SELECT layer_key || ' generation ' || generation AS what FROM jobs
-      WHERE layer_key IS NOT NULL GROUP BY layer_key, generation HAVING count(*) > 1
-      """, "two jobs for one generation of a layer"
-    ),
-    (
-      "SELECT key AS what FROM layers WHERE generation > 1 AND cause = 'new'", "a layer was built again without a cause"
-    ),
-    (
-      """
-      SELECT cell_key || ' generation ' || generation AS what FROM records WHERE verdict = 'passed'
-      GROUP BY cell_key, generation HAVING count(*) > 1
-      """, "two records for one generation of a cell"
-    ),
-    (
-      """
-      SELECT c.key AS what FROM cells c WHERE c.state = 'passed' AND NOT EXISTS (SELECT 1 FROM records r
-        WHERE r.id = c.record_id AND r.cell_key = c.key AND r.verdict = 'passed' AND r.image = c.image)
-      """, "a cell passed without its record"
-    ),
-    (
-      """
-      SELECT r.id AS what FROM records r JOIN attempts a ON a.job_id = r.job_id AND a.attempt = r.attempt
-      WHERE r.verdict = 'passed' AND coalesce(a.outcome, '') <> 'succeeded'
-      """, "a record of an attempt that did not succeed"
-    ),
-    (
-      """
-      SELECT a.job_id || ' attempt ' || a.attempt AS what FROM attempts a JOIN jobs j ON j.id = a.job_id
-      WHERE a.outcome IS NULL OR a.ended_at IS NULL
-      """, "an attempt that nobody ended"
-    ),
-    (
-      """
-      SELECT j.id || ' (' || count(*) || ')' AS what FROM jobs j JOIN attempts a ON a.job_id = j.id
-      WHERE a.outcome = 'succeeded' GROUP BY j.id HAVING count(*) > 1
-      """, "a job succeeded twice"
-    ),
-    (
-      """
-      SELECT j.id AS what FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.outcome = 'succeeded'
-      WHERE j.finished_at <> a.ended_at
-      """, "a job did not succeed by the attempt that says so"
-    ),
-    (
-      """
-      SELECT j.id AS what FROM jobs j WHERE j.state = 'succeeded'
-        AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'succeeded')
-      """, "a job succeeded without an attempt that did"
-    ),
-    (
-      """
-      SELECT l.key AS what FROM layers l LEFT JOIN layers p ON p.key = l.parent_key
-      WHERE l.state = 'available' AND l.parent_key IS NOT NULL AND p.image IS NULL
-      """, "a layer is there before its parent ever was"
-    ),
-    (
-      """
-      SELECT j.id AS what FROM jobs j WHERE j.state = 'dead'
-        AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.identifier = 'dead:' || j.id || ':' || j.attempt)
-      """, "a dead job without its letter"
-    ),
-  ]
 
   /// A job dies of what cannot succeed, or when all its attempts met faults.
   private static func checkDead(_ world: SimulatedWorld) async throws {

@@ -63,7 +63,9 @@ package final class AMQPJobQueue: JobQueue {
     return try await look(at: names.queue(pool)) ?? QueueDepth(ready: 0, consumers: 0)
   }
 
-  package func openSlot(on pool: PoolName) async throws -> any JobSlot { try await open(names.queue(pool), isPatient: true) }
+  package func openSlot(on pool: PoolName) async throws -> any JobSlot {
+    try await open(names.queue(pool), isPatient: true)
+  }
 
   package func openDeadLetters(of pool: PoolName) async throws -> any JobSlot {
     try await open(names.deadQueue(pool), isPatient: false)

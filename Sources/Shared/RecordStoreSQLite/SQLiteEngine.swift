@@ -148,12 +148,13 @@ package final class SQLiteEngine: SQLEngine {
     guard ownership.withLock({ $0 != nil }) else { throw StoreError(.unavailable, "the store is closed") }
     do {
       return try queue.writeWithoutTransaction { database in
-        try database.beginTransaction(isReader ? .deferred : .immediate)
+        // Kept statements: the library's own calls parse them each time.
+        try database.cachedStatement(sql: isReader ? "BEGIN" : "BEGIN IMMEDIATE").execute()
         do {
           let transaction = SQLiteTransaction(database)
           let value = try body(transaction)
           if let failure = transaction.failure { throw failure }
-          try database.commit()
+          try database.cachedStatement(sql: "COMMIT").execute()
           return value
         } catch {
           try database.rollback()
@@ -180,7 +181,11 @@ private final class SQLiteTransaction: SQLTransaction {
       // By name, `$1` → "1": a statement may use only some of them, in any order.
       let named = Dictionary(
         uniqueKeysWithValues: arguments.enumerated().map { ("\($0 + 1)", $1.databaseValue) })
-      return try Row.fetchAll(prepared, arguments: StatementArguments(named)).map(SQLRow.init(reading:))
+      let columns = prepared.columnNames
+      let rows = try Row.fetchCursor(prepared, arguments: StatementArguments(named))
+      var read: [SQLRow] = []
+      while let row = try rows.next() { read.append(try SQLRow(reading: row, columns)) }
+      return read
     } catch {
       let failure = SQLiteErrors.translate(error)
       self.failure = failure
@@ -201,10 +206,10 @@ extension SQLValue {
 }
 
 extension SQLRow {
-  fileprivate init(reading row: Row) throws {
+  fileprivate init(reading row: Row, _ columns: [String]) throws {
     var values: [String: SQLValue] = [:]
-    for (column, value) in row {
-      switch value.storage {
+    for (index, column) in columns.enumerated() {
+      switch (row[index] as DatabaseValue).storage {
       case .null: values[column] = .null
       case .int64(let integer): values[column] = .integer(integer)
       case .string(let text): values[column] = .text(text)

@@ -66,7 +66,7 @@ package enum JSONValue: Sendable, Hashable, Codable {
 
   /// Throws a `Failure` that names the document as `what`.
   package static func parse(_ bytes: Data, what: String) throws -> JSONValue {
-    guard depth(bytes) <= maxDepth else {
+    guard bytes.withUnsafeBytes(depth) <= maxDepth else {
       throw Failure(.input, code: "not-json", "\(what) is nested more than \(maxDepth) levels deep")
     }
     do {
@@ -76,7 +76,7 @@ package enum JSONValue: Sendable, Hashable, Codable {
     }
   }
 
-  private static func depth(_ bytes: Data) -> Int {
+  private static func depth(_ bytes: UnsafeRawBufferPointer) -> Int {
     var depth = 0
     var deepest = 0
     var isInString = false
