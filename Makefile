@@ -22,7 +22,9 @@ export NEEDS_SERVICES = ^(FarmTests|JobQueueAMQPTests|RecordStorePostgresTests)[
 # Suites that are too long for `make test`.
 export SOAK_ONLY = [.]Soak
 
-# `make soak` kills daemons for so long, beginning with this seed.
+# `make soak` does these (scripts/soak says what each is), kills daemons for so long, and begins with
+# this seed.
+export SOAK_STAGES ?= faults platforms variants tests kills
 export SOAK_SECONDS ?= 600
 export SOAK_SEED ?= 1
 
@@ -67,7 +69,7 @@ simulate: ## SEEDS simulated farms on virtual time, and every mutant; the releas
 	$(RELEASE_BUILD)/release/kiln-simulate --seeds $(SEEDS) --first $(FIRST)
 	$(RELEASE_BUILD)/release/kiln-simulate --mutants
 
-soak: ## the thread sanitizer, emulated platforms, daemons killed for SOAK_SECONDS
+soak: ## hundreds of faults, the thread sanitizer, emulated platforms: SOAK_STAGES
 	scripts/soak
 
 bench: ## the release build, and how fast it is

@@ -8,36 +8,47 @@ import Testing
 
 @testable import JobQueueAMQP
 
-/// What is done to a farm of real services on purpose.
-enum Fault: String, CaseIterable, Sendable {
-  case executorKilled, executorStopped, coordinatorKilled
-  case brokerKilled, brokerWiped, storeKilled, connectionsTerminated, registryKilled, engineKilled
-  case poison
-}
-
 /// A farm whose daemons are started again by their names, on services that can be killed.
-// Unchecked: `running` is only touched under `lock`.
+// Unchecked: all that varies is only touched under `lock`.
 final class FaultyFarm: @unchecked Sendable {
   let farm: TestFarm
-  private let starts: [String: @Sendable () throws -> Process]
+  private let starts: [String: @Sendable ([String: String]) throws -> Process]
   private let lock = NSLock()
   private var running: [String: Process] = [:]
-  private var poisoned = 0
+  /// By what they are known in the store.
+  private var poisoned: Set<String> = []
 
-  init(_ farm: TestFarm) throws {
+  /// Coordinators `c1`, `c2` and so on, executors by their names, each with what its environment has besides.
+  /// Nothing runs yet.
+  init(_ farm: TestFarm, coordinators: Int = 2, executors: [(name: String, engine: String, adding: [String: String])]) {
     self.farm = farm
-    starts = [
-      "c1": { try farm.startCoordinator("c1", port: farm.ports[0]) },
-      "c2": { try farm.startCoordinator("c2", port: farm.ports[1]) },
-      "amd64-1": { try farm.startExecutor("amd64-1", pool: "amd64", engine: farm.engineA) },
-      "amd64-2": { try farm.startExecutor("amd64-2", pool: "amd64", engine: farm.engineB) },
-    ]
-    for (name, start) in starts { running[name] = try start() }
+    var starts: [String: @Sendable ([String: String]) throws -> Process] = [:]
+    for number in 1...coordinators {
+      // The last one is whom the farm's own clients ask.
+      let port = number == coordinators ? farm.ports[1] : farm.ports[0] + 2 * (number - 1)
+      starts["c\(number)"] = { try farm.startCoordinator("c\(number)", port: port, adding: $0) }
+    }
+    for (name, engine, adding) in executors {
+      starts[name] = {
+        try farm.startExecutor(name, pool: "amd64", engine: engine, adding: adding.merging($0) { _, new in new })
+      }
+    }
+    self.starts = starts
   }
 
-  private func process(_ name: String) throws -> Process {
-    try #require(lock.withLock { running[name] })
+  func address(of coordinator: Int) -> String { "http://127.0.0.1:\(farm.ports[0] + 2 * (coordinator - 1))" }
+
+  // MARK: Daemons
+
+  func startAll() throws { for name in starts.keys.sorted() { try start(name) } }
+
+  func start(_ name: String, adding: [String: String] = [:]) throws {
+    let launch = try #require(starts[name], "no daemon is called \(name)")
+    let process = try launch(adding)
+    lock.withLock { running[name] = process }
   }
+
+  func process(_ name: String) throws -> Process { try #require(lock.withLock { running[name] }) }
 
   /// No daemon ended but by our hand.
   func expectAllRun() {
@@ -46,40 +57,30 @@ final class FaultyFarm: @unchecked Sendable {
     }
   }
 
-  private func restart(_ name: String) throws {
+  func end(_ name: String) throws {
     let victim = try process(name)
+    guard victim.isRunning else { return }
     kill(victim.processIdentifier, SIGKILL)
     victim.waitUntilExit()
-    guard let start = starts[name] else { return }
-    let new = try start()
-    lock.withLock { running[name] = new }
   }
 
-  /// Applied and over when it returns: what was killed runs again.
-  func apply(_ fault: Fault) async throws {
-    switch fault {
-    case .executorKilled: try restart("amd64-2")
-    case .executorStopped:
-      // Longer than its lease.
-      let victim = try process("amd64-1").processIdentifier
-      kill(victim, SIGSTOP)
-      try await Task.sleep(for: .seconds(40))
-      kill(victim, SIGCONT)
-    case .coordinatorKilled: try restart("c1")
-    case .brokerKilled: try await services(kill: "rabbitmq")
-    case .brokerWiped: try await services(kill: "rabbitmq", wiping: "rabbitmq/base")
-    case .storeKilled: try await services(kill: "postgres")
-    case .connectionsTerminated: try await farm.terminateConnections()
-    case .registryKilled: try await services(kill: "registry")
-    case .engineKilled: try await services(kill: "engine-a")
-    case .poison: try await poison(20)
-    }
+  func restart(_ name: String) throws {
+    try end(name)
+    try start(name)
   }
 
-  private static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .deletingLastPathComponent()
+  /// Stopped, as a machine that swaps or is suspended.
+  func stop(_ name: String, seconds: Double) async throws {
+    let victim = try process(name).processIdentifier
+    kill(victim, SIGSTOP)
+    try? await Task.sleep(for: .seconds(seconds))
+    kill(victim, SIGCONT)
+  }
 
-  private func services(kill name: String, wiping folder: String? = nil) async throws {
+  // MARK: Services
+
+  /// Runs again when it returns.
+  func services(kill name: String, wiping folder: String? = nil) async throws {
     try await services("kill", name)
     if let folder { try FileManager.default.removeItem(at: Self.root.appendingPathComponent(".farm/\(folder)")) }
     try await services("up", name)
@@ -87,74 +88,81 @@ final class FaultyFarm: @unchecked Sendable {
 
   /// Foundation takes a program for running while anything that it started holds a descriptor of its own; what
   /// Python starts gets none of them.
-  private func services(_ words: String...) async throws {
+  func services(_ words: String...) async throws {
     let script = Self.root.appendingPathComponent("scripts/services").path
     let closing = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
     let result = try await farm.kiln.run(
       ["-c", closing, script] + words, program: URL(fileURLWithPath: "/usr/bin/python3"))
-    #expect(result.status == 0, "\(result.errors)")
+    guard result.status == 0 else { throw KilnProgram.Unexpected("services \(words): \(result.errors)") }
   }
 
-  /// Messages that nobody understands, each another one.
-  private func poison(_ count: Int) async throws {
-    let url = try Services.require("KILN_TEST_AMQP_URL")
-    let configuration = try AMQPConfiguration(url: url, role: .coordinator)
+  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent()
+
+  // MARK: Messages
+
+  /// Messages that nobody understands, each another one; they are in the store when it returns. One that a
+  /// broker lost with its data is sent again.
+  func poison(_ count: Int) async throws {
+    let bodies = (0..<count).map { _ in "poison \(UUID())" }
+    let letters = bodies.map { "bytes:\(Digest(of: $0).hex)" }
+    lock.withLock { poisoned.formUnion(letters) }
+    let listed = letters.map { "'\($0)'" }.joined(separator: ", ")
+    while true {
+      try? await send(bodies.map { Array($0.utf8) })
+      for _ in 0..<20 {
+        try await Task.sleep(for: .milliseconds(500))
+        let known = try? await farm.rows("SELECT identifier FROM dead_letters WHERE identifier IN (\(listed))")
+        if known?.count == count { return }
+      }
+    }
+  }
+
+  /// Puts messages into the pool's queue past every coordinator.
+  func send(_ bodies: [[UInt8]]) async throws {
+    let configuration = try AMQPConfiguration(url: Services.require("KILN_TEST_AMQP_URL"), role: .coordinator)
     let queue = AMQPJobQueue(
       configuration: configuration, effects: .system(),
-      logger: Logger(label: "poison") { _ in SwiftLogNoOpLogHandler() })
+      logger: Logger(label: "outsider") { _ in SwiftLogNoOpLogHandler() })
     let names = AMQPNames(prefix: configuration.namePrefix)
     let batch = PublishBatch(
-      (0..<count).map { number in
+      bodies.enumerated().map { number, body in
         OutgoingMessage(
-          exchange: names.jobs, routingKey: farm.pool("amd64").text, identifier: "poison-\(number)",
-          body: Array("poison \(UUID())".utf8))
+          exchange: names.jobs, routingKey: farm.pool("amd64").text, identifier: "outsider-\(number)", body: body)
       }, deadlineSeconds: queue.effects.time.monotonicSeconds() + 10)
     await queue.publisher.submit(batch)
-    let outcomes = try await batch.outcomes()
+    _ = try await batch.outcomes()
     await queue.close()
-    #expect(outcomes.count == count)
-    lock.withLock { poisoned += count }
   }
 
-  /// A build of a catalog of its own that is in the middle of its first step: nobody answers the step until
-  /// `release`.
-  func buildHeld(_ number: Int) async throws -> (catalog: TestCatalog, build: Task<BuildDetail, any Error>) {
-    let catalog = try await farm.anotherCatalog(number)
-    farm.counter.hold("\(catalog.run)-core")
-    let (kiln, folder) = (farm.kiln, catalog.folder.path)
-    let build = Task { try await kiln.json(["submit", "--wait", "--json", "--catalog", folder], as: BuildDetail.self) }
-    try await eventually("a step of catalog \(number) runs") {
-      farm.counter.waiting.contains { $0.hasPrefix("\(catalog.run)-core") }
-    }
-    return (catalog, build)
-  }
-
-  /// Nothing lost, nothing twice: each job succeeded in one attempt, every attempt has ended, each layer's step
-  /// ran at most once for each attempt at it, and all that is recorded pulls.
-  func expectWell(_ build: BuildDetail, of catalog: TestCatalog) async throws {
-    #expect(build.summary.state == .passed, "\(build.summary)")
-    var layers: Set<LayerKey> = []
-    let counts = farm.counter.all
-    for job in build.jobs {
-      let detail: JobDetail = try await farm.get("jobs/\(job.id)")
-      #expect(detail.attempts.count { $0.outcome == "succeeded" } == 1, "\(detail)")
-      #expect(detail.attempts.allSatisfy { $0.endedAt != nil }, "\(detail)")
-      guard let layer = detail.layer else { continue }
-      #expect(layers.insert(layer).inserted, "a second job for \(detail.summary.title)")
-      let count = try #require(counts[catalog.counterName(detail.summary.title)])
-      #expect((1...detail.attempts.count).contains(count), "\(detail.summary.title): \(count)")
-    }
-    #expect(layers.count == 4)
-  }
-
-  /// Nothing is dead but what was poison.
+  /// Nothing waits for a person but what was poison.
   func expectLetters() async throws {
     let poisoned = lock.withLock { self.poisoned }
-    try await eventually("all poison is kept") {
-      let groups: [DeadLetterGroup] = try await farm.get("dead-letters/groups")
-      return groups.map(\.count) == (poisoned == 0 ? [] : [poisoned])
-    }
+    let open = try await farm.rows("SELECT identifier FROM dead_letters WHERE state = 'open'")
+    #expect(Set(open.map { $0[0] }) == poisoned)
     let groups: [DeadLetterGroup] = try await farm.get("dead-letters/groups")
+    #expect(groups.map(\.count) == (poisoned.isEmpty ? [] : [poisoned.count]))
     #expect(groups.allSatisfy { $0.fingerprint == DeadLetterGroup.undecodable }, "\(groups)")
+  }
+
+  // MARK: Layers
+
+  /// No step ran but in an attempt that the store knows: counted where the steps run.
+  func expectNoStepTooMany() async throws {
+    var attempts: [String: Int] = [:]
+    for row in try await farm.rows(
+      """
+      SELECT j.title, j.layer_key, count(a.attempt), max(j.generation) FROM jobs j JOIN attempts a ON a.job_id = j.id
+      WHERE j.layer_key IS NOT NULL GROUP BY j.title, j.layer_key
+      """)
+    {
+      #expect(row[3] == "1", "a layer was built again: \(row)")
+      // Titles are the same in every catalog: their layers count together.
+      attempts[TestCatalog.stepName(row[0]), default: 0] += Int(row[2]) ?? 0
+    }
+    var begun: [String: Int] = [:]
+    for (name, count) in farm.counter.all { begun[String(name.split(separator: "-", maxSplits: 1)[1]), default: 0] += count }
+    #expect(!begun.isEmpty && begun.keys.sorted() == attempts.keys.sorted())
+    for (name, count) in begun { #expect(count <= attempts[name] ?? 0, "\(name) ran \(count) times: \(attempts)") }
   }
 }

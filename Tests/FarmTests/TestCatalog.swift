@@ -99,10 +99,12 @@ struct TestCatalog {
   }
 
   /// What the RUN step of a layer calls the counter by: "core@1.0.0 linux/arm64" is RUN-core-aarch64.
-  func counterName(_ title: String) -> String {
+  func counterName(_ title: String) -> String { "\(run)-\(Self.stepName(title))" }
+
+  static func stepName(_ title: String) -> String {
     let words = title.split(whereSeparator: { "@ /".contains($0) }).map(String.init)
     let version = words[0] == "core" ? "" : words[1]
-    return "\(run)-\(words[0])\(version)-\(words[3] == "amd64" ? "x86_64" : "aarch64")"
+    return "\(words[0])\(version)-\(words[3] == "amd64" ? "x86_64" : "aarch64")"
   }
 
   private func fragment(_ name: String, _ version: String, _ text: String, more: String = "") throws {

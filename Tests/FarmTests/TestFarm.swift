@@ -1,4 +1,5 @@
 import Foundation
+import Invariants
 import JobQueue
 import JobQueueAMQP
 import Logging
@@ -24,9 +25,12 @@ final class TestFarm: @unchecked Sendable {
   private let lock = NSLock()
   private var daemons: [Process] = []
 
-  /// - Parameter attempts: how many at one job may fail for infrastructure, kills among it.
-  init(run name: String, platforms: [String], attempts: Int = 5, independent: Bool = false)
-    async throws
+  /// - Parameters:
+  ///   - attempts: how many at one job may fail for infrastructure, kills among it.
+  ///   - tablespace: where the database lies, if not with all others.
+  init(
+    run name: String, platforms: [String], attempts: Int = 5, independent: Bool = false, tablespace: String? = nil
+  ) async throws
   {
     self.platforms = platforms
     run = "\(name)\(ProcessInfo.processInfo.processIdentifier)"
@@ -69,7 +73,8 @@ final class TestFarm: @unchecked Sendable {
           build: {attempts: 2, firstDelaySeconds: 1, maximumDelaySeconds: 1}
         """)
     }
-    let created = try await tool("psql", [superuser, "-c", "CREATE DATABASE \(database)"])
+    let place = tablespace.map { " TABLESPACE \($0)" } ?? ""
+    let created = try await tool("psql", [superuser, "-c", "CREATE DATABASE \(database)\(place)"])
     #expect(created.status == 0, "\(created.errors)")
     let base = try Services.require("KILN_TEST_BASE")
     let pushed = try await tool(
@@ -134,17 +139,53 @@ final class TestFarm: @unchecked Sendable {
     try await kiln.run(arguments, program: URL(fileURLWithPath: "/usr/bin/\(name)"))
   }
 
-  func startCoordinator(_ name: String, port: Int) throws -> Process {
-    try keep(kiln.start(name, ["coordinator", "--listen", "127.0.0.1:\(port)"], adding: store("coordinator")))
+  func startCoordinator(_ name: String, port: Int, adding: [String: String] = [:]) throws -> Process {
+    let environment = try store("coordinator").merging(adding) { _, new in new }
+    return try keep(kiln.start(name, ["coordinator", "--listen", "127.0.0.1:\(port)"], adding: environment))
   }
 
-  func startExecutor(_ name: String, pool: String, engine: String) throws -> Process {
-    try keep(
+  func startExecutor(_ name: String, pool: String, engine: String, adding: [String: String] = [:]) throws -> Process {
+    let home = ["KILN_HOME": kiln.folder.appendingPathComponent("home-\(name)").path]
+    let environment = try store("executor").merging(home) { _, new in new }.merging(adding) { _, new in new }
+    return try keep(
       kiln.start(
         "executor-\(name)",
         ["executor", "--name", "\(name)-\(run)", "--pool", "pools/\(pool).yml", "--engine", engine],
-        adding: store("executor").merging(
-          ["KILN_HOME": kiln.folder.appendingPathComponent("home-\(name)").path]) { _, new in new }))
+        adding: environment))
+  }
+
+  /// Lines that a statement answers, by a superuser in the farm's own database; no column may hold a tab.
+  func rows(_ statement: String) async throws -> [[String]] {
+    let words = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--field-separator=\t"]
+    let result = try await tool("psql", [try superuser()] + words + ["-c", statement])
+    guard result.status == 0 else { throw KilnProgram.Unexpected(result.errors) }
+    return result.output.split(whereSeparator: \.isNewline).map {
+      $0.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
+    }
+  }
+
+  private func superuser() throws -> String {
+    let url = try Services.require("KILN_TEST_POSTGRES_URL")
+    let slash = try #require(url.lastIndex(of: "/"))
+    return url[..<slash] + "/\(database)?options=-csearch_path%3Dkiln"
+  }
+
+  /// Watches the farm's tables from now on.
+  func watchInvariants() async throws {
+    let file = kiln.folder.appendingPathComponent("invariants.sql")
+    try Data(Invariants.installation(.postgres).joined(separator: ";\n").utf8).write(to: file)
+    let made = try await tool(
+      "psql", [try superuser(), "--no-psqlrc", "--quiet", "-v", "ON_ERROR_STOP=1", "-f", file.path])
+    #expect(made.status == 0, "\(made.errors)")
+  }
+
+  /// Nothing was written that must not be, all has ended, and it fits together.
+  func expectInvariants() async throws {
+    for row in try await rows("SELECT what FROM oracle_violations LIMIT 20") { Issue.record("\(row)") }
+    for (statement, wrong) in Invariants.statements {
+      for row in try await rows("\(statement) LIMIT 20") { Issue.record("\(wrong): \(row)") }
+    }
+    for row in try await rows(Invariants.openWork) { Issue.record("not ended: \(row)") }
   }
 
   private func keep(_ process: Process) -> Process {

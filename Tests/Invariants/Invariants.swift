@@ -23,8 +23,8 @@ package enum Invariants {
   }
 
   private static let tables = [
-    "CREATE TABLE oracle_allowed (kind text, old text, new text, PRIMARY KEY (kind, old, new))",
-    "CREATE TABLE oracle_transitions (kind text, old text, new text, PRIMARY KEY (kind, old, new))",
+    "CREATE TABLE oracle_allowed (kind text, was text, became text, PRIMARY KEY (kind, was, became))",
+    "CREATE TABLE oracle_transitions (kind text, was text, became text, PRIMARY KEY (kind, was, became))",
     "CREATE TABLE oracle_marks (job text, dispatch bigint, at bigint)",
     "CREATE TABLE oracle_violations (at bigint, what text)",
   ]
@@ -56,7 +56,7 @@ package enum Invariants {
         // Who may change the table need not be allowed to write what is noticed.
         return [
           """
-          CREATE FUNCTION \(name)() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+          CREATE FUNCTION \(name)() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS
           $$ BEGIN IF \(condition) THEN \(statement); END IF; RETURN NULL; END $$
           """, "\(event) FOR EACH ROW EXECUTE FUNCTION \(name)()",
         ]
@@ -80,7 +80,7 @@ package enum Invariants {
           table, "state",
           """
           OLD.state <> NEW.state\(isSame) AND NOT EXISTS (SELECT 1 FROM oracle_allowed
-            WHERE kind = '\(kind)' AND old = OLD.state AND new = NEW.state)
+            WHERE kind = '\(kind)' AND was = OLD.state AND became = NEW.state)
           """, violation("'\(kind) ' || NEW.\(name) || ' went from ' || OLD.state || ' to ' || NEW.state")),
       ]
     } + [
@@ -117,14 +117,17 @@ package enum Invariants {
         violation("'attempt ' || NEW.attempt || ' of job ' || NEW.job_id || ' ended twice'")),
     ]
 
-  /// A job that waits on a layer which failed waits for a person.
+  /// A job that waits on a layer which failed waits for a person, also where somebody cancelled the next try; in
+  /// an open build there is none, or the build stays open.
   package static let openWork = """
-    SELECT 'job ' || j.id || ' (' || j.title || ') is ' || j.state AS what FROM jobs j
+    SELECT 'job ' || j.id || ' (' || j.title || ') is ' || j.state || coalesce((SELECT ' for ' || l.title
+        || ', generation ' || l.generation || ', ' || l.state FROM layers l WHERE l.scope = j.scope AND l.key = j.waits_on), '')
+      AS what FROM jobs j
     WHERE j.state IN ('ready', 'queued', 'running', 'delayed')
       OR (j.state = 'waiting' AND NOT EXISTS (WITH RECURSIVE below(key) AS (
         SELECT j.waits_on UNION
         SELECT coalesce(w.waits_on, '') FROM below b JOIN layers l ON l.key = b.key JOIN jobs w ON w.id = l.job_id)
-        SELECT 1 FROM below b JOIN layers f ON f.key = b.key WHERE f.state = 'failed'))
+        SELECT 1 FROM below b JOIN layers f ON f.key = b.key WHERE f.state IN ('failed', 'idle')))
     UNION ALL SELECT 'build ' || id || ' is ' || state FROM builds
       WHERE state NOT IN ('passed', 'failed', 'superseded', 'cancelled')
     UNION ALL SELECT 'effect ' || identifier || ': ' || coalesce(problem, '') FROM outbox
@@ -174,7 +177,7 @@ package enum Invariants {
     (
       """
       SELECT j.id AS what FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.outcome = 'succeeded'
-      WHERE j.finished_at <> a.ended_at
+      WHERE abs(j.finished_at - a.ended_at) > 5000
       """, "a job did not succeed by the attempt that says so"
     ),
     (

@@ -26,8 +26,8 @@ enum Oracle {
 
   static func transitions(_ engine: SQLiteEngine) async throws -> Set<String> {
     Set(
-      try await rows(engine, "SELECT kind, old, new FROM oracle_transitions").map {
-        "\(try $0.text("kind")): \(try $0.text("old")) → \(try $0.text("new"))"
+      try await rows(engine, "SELECT kind, was, became FROM oracle_transitions").map {
+        "\(try $0.text("kind")): \(try $0.text("was")) → \(try $0.text("became"))"
       })
   }
 

@@ -15,6 +15,10 @@ package final class TCPProxy: @unchecked Sendable {
   private var isStalled = false
   private var isAway = false
   private var isOver = false
+  /// Of all connections and both directions, since the last `count`.
+  private var passed = 0
+  private var ends: [Int] = []
+  private var limit: Int?
 
   /// - Parameter targetPort: on 127.0.0.1.
   package init(to targetPort: Int) throws {
@@ -37,6 +41,34 @@ package final class TCPProxy: @unchecked Sendable {
   /// Breaks every connection.
   package func cut() {
     condition.withLock { for pair in pairs { end(pair) } }
+  }
+
+  /// Counts bytes from now on. Once `limit` of them have passed, every connection is broken, once.
+  package func count(cuttingAfter limit: Int? = nil) {
+    condition.withLock { (passed, ends, self.limit) = (0, [], limit) }
+  }
+
+  /// How many bytes had passed after each write of either side: the steps of what is spoken.
+  package var steps: [Int] { condition.withLock { ends } }
+  /// Whether the limit has not been reached.
+  package var isUncut: Bool { condition.withLock { limit != nil } }
+
+  /// How many of `count` bytes may pass.
+  private func allowance(_ count: Int) -> Int {
+    condition.withLock {
+      let allowed = min(count, limit.map { $0 - passed } ?? count)
+      passed += allowed
+      ends.append(passed)
+      return allowed
+    }
+  }
+
+  private func cutIfReached() {
+    condition.withLock {
+      guard passed == limit else { return }
+      limit = nil
+      for pair in pairs { end(pair) }
+    }
   }
 
   /// From now on breaks every connection as soon as it is made.
@@ -105,7 +137,11 @@ package final class TCPProxy: @unchecked Sendable {
     while true {
       let count = read(source, &buffer, buffer.count)
       condition.withLock { while isStalled { condition.wait() } }
-      guard count > 0, Self.write(buffer[..<count], to: sink) else { break }
+      guard count > 0 else { break }
+      let allowed = allowance(count)
+      let isWritten = Self.write(buffer[..<allowed], to: sink)
+      cutIfReached()
+      guard isWritten, allowed == count else { break }
     }
     condition.withLock { end(pair) }
     // The last of the two threads closes.

@@ -1,0 +1,442 @@
+import Foundation
+import Invariants
+import JobQueue
+import Model
+import RecordStore
+import Synchronization
+import TestSupport
+import Testing
+
+/// `make soak`: every fault of docs/failure-modes.md that comes from outside, all kinds at the same time and
+/// hundreds of times, while builds are submitted one after the other.
+@Suite("Soak: faults", .serialized, .timeLimit(.minutes(120)))
+struct SoakFaultsTests {
+  @Test("whatever is done to a farm, and however often: nothing is lost, done twice or written late")
+  func everything() async throws {
+    let seed = try #require(UInt64(try Services.require("KILN_TEST_SEED")))
+    let disks = try await SmallDisks()
+    let farm = try await TestFarm(
+      run: "soak", platforms: ["linux/amd64"], attempts: 1000, tablespace: SmallDisks.tablespace)
+    do {
+      try await farm.watchInvariants()
+      try await Soak(farm, disks, SeededRandom(seed: seed)).run()
+    } catch {
+      await farm.end(failed: true)
+      try await disks.remove()
+      throw error
+    }
+    await farm.end(failed: false)
+    try await disks.remove()
+  }
+}
+
+/// File systems of a few MiB, for what must run out of space.
+private struct SmallDisks {
+  static let tablespace = "kiln_soak"
+  let store = URL(fileURLWithPath: "/var/tmp/kiln-soak-store")
+  let executor = URL(fileURLWithPath: "/var/tmp/kiln-soak-executor")
+  /// `scripts/soak` has made this one small, before the registry began.
+  let registry = FaultyFarm.root.appendingPathComponent(".farm/registry/data")
+
+  init() async throws {
+    try await mount(store, "256m")
+    try await mount(executor, "64m")
+    try await OutsideTool("chown").run(["postgres", store.path])
+    try await psql("CREATE TABLESPACE \(Self.tablespace) LOCATION '\(store.path)'")
+  }
+
+  func remove() async throws {
+    try await psql("DROP TABLESPACE \(Self.tablespace)")
+    for disk in [store, executor] {
+      try await OutsideTool("umount").run([disk.path])
+      try FileManager.default.removeItem(at: disk)
+    }
+  }
+
+  private func mount(_ folder: URL, _ size: String) async throws {
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    try await OutsideTool("mount").run(["-t", "tmpfs", "-o", "size=\(size)", "tmpfs", folder.path])
+  }
+
+  private func psql(_ statement: String) async throws {
+    try await OutsideTool("psql").run([try Services.require("KILN_TEST_POSTGRES_URL"), "-c", statement])
+  }
+
+  /// No byte is left there while `seconds` pass.
+  func fill(_ folder: URL, seconds: Double) async throws {
+    let file = folder.appendingPathComponent("filler")
+    defer { try? FileManager.default.removeItem(at: file) }
+    // Ends with "no space left", which is what it is for.
+    _ = try? await OutsideTool("dd").run(["if=/dev/zero", "of=\(file.path)", "bs=64k"])
+    let end = ContinuousClock.now.advanced(by: .seconds(seconds))
+    while ContinuousClock.now < end {
+      // What others gave back is taken, too.
+      _ = try? await OutsideTool("dd").run(["if=/dev/zero", "of=\(file.path)", "bs=4k", "oflag=append", "conv=notrunc"])
+      try? await Task.sleep(for: .milliseconds(200))
+    }
+  }
+}
+
+private final class Soak: Sendable {
+  enum Fault: String, CaseIterable {
+    case executorKilled = "executor killed"
+    case executorAtFailpoint = "executor killed at a failpoint"
+    case coordinatorAtFailpoint = "coordinator killed at a failpoint"
+    case executorStopped = "executor stopped for longer than its lease"
+    case brokerKilled = "broker killed"
+    case brokerWiped = "broker killed, its data wiped"
+    case storeStopped = "store stopped in immediate mode"
+    case connectionsCut = "connections to the store terminated"
+    case registryKilled = "registry killed"
+    case engineInStep = "engine killed during RUN"
+    case engineInExport = "engine killed during export"
+    case engineInPush = "engine killed during push"
+    case executorDiskFull = "disk of an executor full"
+    case registryDiskFull = "disk of the registry full"
+    case storeDiskFull = "disk of the store full"
+    case poison = "message that nobody understands"
+    case duplicate = "message sent again"
+  }
+
+  static let coordinatorPoints = Failpoint.allCases.filter { !$0.rawValue.hasPrefix("attempt.") }
+  static let executorPoints = Failpoint.allCases.filter { $0.rawValue.hasPrefix("attempt.") }
+
+  static let wanted: [Fault: Int] = [
+    .executorKilled: 100, .executorAtFailpoint: 100, .coordinatorAtFailpoint: 20 * coordinatorPoints.count,
+    .executorStopped: 50, .brokerKilled: 20, .brokerWiped: 3, .storeStopped: 10, .connectionsCut: 10,
+    .registryKilled: 10, .engineInStep: 10, .engineInExport: 10, .engineInPush: 10, .executorDiskFull: 5,
+    .registryDiskFull: 5, .storeDiskFull: 5, .poison: 100, .duplicate: 900,
+  ]
+
+  private let farm: TestFarm
+  private let faulty: FaultyFarm
+  private let disks: SmallDisks
+  private let random: SeededRandom
+  private let state = Mutex(State())
+
+  private struct State {
+    var counts: [Fault: Int] = [:]
+    var reached: [Failpoint: Int] = [:]
+    var accepted: Set<BuildID> = []
+    var ended: Set<BuildID> = []
+    /// Who may have been killed by a fault that was not meant for it, or is being started.
+    var isOver = false
+    var catalogs = 0
+  }
+
+  init(_ farm: TestFarm, _ disks: SmallDisks, _ random: SeededRandom) {
+    (self.farm, self.disks, self.random) = (farm, disks, random)
+    let engines = [farm.engineA, farm.engineB]
+    var executors: [(name: String, engine: String, adding: [String: String])] = []
+    for (index, name) in (Self.killed + Self.armed + Self.stopped).enumerated() {
+      executors.append((name, engines[index % 2], [:]))
+    }
+    executors.append(("full", farm.engineB, ["KILN_HOME": disks.executor.path]))
+    executors.append(("late", farm.engineA, Self.anHourOff))
+    faulty = FaultyFarm(farm, coordinators: 3, executors: executors)
+  }
+
+  private static let killed = ["killed-1", "killed-2"]
+  private static let armed = ["armed-1", "armed-2"]
+  private static let stopped = ["stopped-1", "stopped-2", "stopped-3", "stopped-4"]
+  /// Its wall clock alone; `faketime` would be a process between us and the executor.
+  private static let anHourOff = [
+    "LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "FAKETIME": "+1h", "DONT_FAKE_MONOTONIC": "1",
+  ]
+
+  // MARK: The whole
+
+  func run() async throws {
+    try faulty.startAll()
+    try await farm.waitForCoordinators()
+    let began = ContinuousClock.now
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<4 { group.addTask { try await self.submitBuilds() } }
+      group.addTask { try await self.report() }
+      let faults: [@Sendable () async throws -> Void] = [
+        { try await self.killExecutors() }, { try await self.armExecutors("armed-1") },
+        { try await self.armExecutors("armed-2") }, { try await self.armCoordinators("c1", half: 0) },
+        { try await self.armCoordinators("c2", half: 1) }, { try await self.harmBroker() }, { try await self.harmStore() },
+        { try await self.harmRegistry() }, { try await self.killEngines() }, { try await self.fillDisks() },
+        { try await self.sendMessages() }, { try await self.superviseTheRest() },
+      ]
+      for fault in faults { group.addTask { try await fault() } }
+      for name in Self.stopped { group.addTask { try await self.stopExecutor(name) } }
+      try await group.waitForAll()
+    }
+    let minutes = Int((ContinuousClock.now - began) / .seconds(60))
+    try await faulty.services("up")
+    for name in ["c1", "c2"] { try faulty.restart(name) }
+    try await eventually("all that was accepted ends", seconds: 600) {
+      try await farm.rows(Invariants.openWork).isEmpty
+    }
+    try await expectWell()
+    try await write(minutes: minutes)
+  }
+
+  private var isOver: Bool { state.withLock { $0.isOver } }
+
+  /// Counts a fault that is over. When there were enough of each, all faults end.
+  private func count(_ fault: Fault, _ many: Int = 1) {
+    state.withLock { state in
+      state.counts[fault, default: 0] += many
+      let isEnough = Self.wanted.allSatisfy { state.counts[$0] ?? 0 >= $1 }
+      if isEnough, Failpoint.allCases.allSatisfy({ state.reached[$0] ?? 0 >= Self.wantedAt($0) }) { state.isOver = true }
+    }
+  }
+
+  private static func wantedAt(_ point: Failpoint) -> Int { coordinatorPoints.contains(point) ? 20 : 10 }
+
+  private func pause(_ seconds: ClosedRange<Double>) async {
+    let end = ContinuousClock.now.advanced(
+      by: .seconds(seconds.lowerBound + (seconds.upperBound - seconds.lowerBound) * random.fraction()))
+    while ContinuousClock.now < end, !isOver { try? await Task.sleep(for: .milliseconds(100)) }
+  }
+
+  private func report() async throws {
+    while !isOver {
+      await pause(30...30)
+      let (counts, ended, reached) = state.withLock { ($0.counts, $0.ended.count, $0.reached) }
+      let missing = Self.wanted.compactMap { fault, wanted in
+        let there = counts[fault] ?? 0
+        return there < wanted ? "\(fault.rawValue) \(there)/\(wanted)" : nil
+      }
+      let points = Failpoint.allCases.compactMap { point in
+        let there = reached[point] ?? 0
+        return there < Self.wantedAt(point) ? "\(point.rawValue) \(there)" : nil
+      }
+      print("\(ended) builds; to do: \(missing.sorted().joined(separator: ", ")); \(points.joined(separator: ", "))")
+    }
+  }
+
+  // MARK: Builds
+
+  private func submitBuilds() async throws {
+    while !isOver {
+      let number = state.withLock { state in
+        state.catalogs += 1
+        return state.catalogs
+      }
+      let catalog = try TestCatalog(
+        in: farm.kiln.folder, base: "\(farm.registry)/base", port: farm.counter.port, run: "\(number)",
+        platforms: ["linux/amd64"])
+      while try await farm.kiln.run(["lock", "--catalog", catalog.folder.path]).status != 0 { await pause(1...1) }
+      let (key, folder) = ("key-\(number)", catalog.folder.path)
+      var build: BuildDetail?
+      while build == nil {
+        // As a client does: the same key, until there is an answer, from whichever coordinator.
+        let address = faulty.address(of: 1 + Int(random.fraction() * 3))
+        let words = ["submit", "--json", "--key", key, "--coordinator", address, "--catalog", folder]
+        build = try? await farm.kiln.json(words)
+        if build == nil { try await Task.sleep(for: .milliseconds(300)) }
+      }
+      let id = try #require(build?.summary.id)
+      _ = state.withLock { $0.accepted.insert(id) }
+      // How it ends is asked for when all is calm.
+      while true {
+        if let row = try? await farm.rows("SELECT state FROM builds WHERE id = '\(id)'").first,
+          !["accepted", "running", "publishing"].contains(row[0])
+        {
+          break
+        }
+        try await Task.sleep(for: .seconds(1))
+      }
+      _ = state.withLock { $0.ended.insert(id) }
+      try FileManager.default.removeItem(at: catalog.folder)
+    }
+  }
+
+  // MARK: Faults
+
+  private func killExecutors() async throws {
+    while !isOver {
+      await pause(1...6)
+      try faulty.restart(Self.killed[random.fraction() < 0.5 ? 0 : 1])
+      count(.executorKilled)
+    }
+  }
+
+  private func armExecutors(_ name: String) async throws {
+    while !isOver {
+      let point = try #require(leastReached(Self.executorPoints))
+      if try await dies(name, at: point, seconds: 40) { count(.executorAtFailpoint) }
+    }
+    try faulty.restart(name)
+  }
+
+  private func armCoordinators(_ name: String, half: Int) async throws {
+    while !isOver {
+      // Not both for the same, or what only one of them does would wait for the other.
+      let points = Self.coordinatorPoints.enumerated().filter { $0.offset % 2 == half }.map(\.element)
+      let reached = state.withLock { $0.reached }
+      let isDone = points.allSatisfy { reached[$0] ?? 0 >= Self.wantedAt($0) }
+      let point = try #require(leastReached(isDone ? Self.coordinatorPoints : points))
+      if try await dies(name, at: point, seconds: 30) { count(.coordinatorAtFailpoint) }
+    }
+  }
+
+  /// One of those that were reached least often.
+  private func leastReached(_ points: [Failpoint]) -> Failpoint? {
+    let reached = state.withLock { $0.reached }
+    let open = points.filter { reached[$0] ?? 0 < Self.wantedAt($0) }
+    let candidates = open.isEmpty ? points : open
+    return candidates[Int(random.fraction() * Double(candidates.count))]
+  }
+
+  /// Starts a daemon that kills itself at a failpoint; false where it did not come there in time, and is killed.
+  private func dies(_ name: String, at point: Failpoint, seconds: Double) async throws -> Bool {
+    try faulty.end(name)
+    try faulty.start(name, adding: ["KILN_FAILPOINT": point.rawValue])
+    let process = try faulty.process(name)
+    let end = ContinuousClock.now.advanced(by: .seconds(seconds))
+    while process.isRunning, ContinuousClock.now < end, !isOver { try await Task.sleep(for: .milliseconds(50)) }
+    guard !process.isRunning else {
+      try faulty.end(name)
+      return false
+    }
+    guard process.terminationReason == .uncaughtSignal, process.terminationStatus == SIGKILL else {
+      // Without store or broker at its start it ends by itself, as a daemon that is started again may.
+      await pause(1...2)
+      return false
+    }
+    state.withLock { $0.reached[point, default: 0] += 1 }
+    return true
+  }
+
+  private func stopExecutor(_ name: String) async throws {
+    while !isOver {
+      let running = "SELECT 1 FROM jobs WHERE state = 'running' AND executor LIKE '\(name)-%'"
+      while !isOver, (try? await farm.rows(running))?.isEmpty ?? true { await pause(0.3...0.6) }
+      if isOver { return }
+      try await faulty.stop(name, seconds: 33 + 10 * random.fraction())
+      count(.executorStopped)
+      await pause(3...6)
+    }
+  }
+
+  private func harmBroker() async throws {
+    var number = 0
+    while !isOver {
+      await pause(8...20)
+      number += 1
+      if number % 7 == 0 {
+        try await faulty.services(kill: "rabbitmq", wiping: "rabbitmq/base")
+        count(.brokerWiped)
+      } else {
+        try await faulty.services(kill: "rabbitmq")
+        count(.brokerKilled)
+      }
+    }
+  }
+
+  private func harmStore() async throws {
+    while !isOver {
+      await pause(10...20)
+      try await faulty.services(kill: "postgres")
+      count(.storeStopped)
+      await pause(10...20)
+      try? await farm.terminateConnections()
+      count(.connectionsCut)
+    }
+  }
+
+  private func harmRegistry() async throws {
+    while !isOver {
+      await pause(20...40)
+      try await faulty.services(kill: "registry")
+      count(.registryKilled)
+    }
+  }
+
+  /// A step of the catalogs takes a second from its call of the counter; then comes the export, then the push.
+  private func killEngines() async throws {
+    let phases: [(Fault, ClosedRange<Double>)] = [
+      (.engineInStep, 0...0.8), (.engineInExport, 1.0...1.4), (.engineInPush, 1.5...2.0),
+    ]
+    var number = 0
+    while !isOver {
+      await pause(6...12)
+      let before = farm.counter.all.values.reduce(0, +)
+      while !isOver, farm.counter.all.values.reduce(0, +) == before { try await Task.sleep(for: .milliseconds(20)) }
+      let (fault, delay) = phases[number % phases.count]
+      await pause(delay)
+      try await faulty.services(kill: number % 2 == 0 ? "engine-a" : "engine-b")
+      number += 1
+      count(fault)
+    }
+  }
+
+  private func fillDisks() async throws {
+    while !isOver {
+      for (fault, disk) in [
+        (Fault.executorDiskFull, disks.executor), (.registryDiskFull, disks.registry), (.storeDiskFull, disks.store),
+      ] {
+        await pause(10...20)
+        try await disks.fill(disk, seconds: 8)
+        count(fault)
+      }
+    }
+  }
+
+  /// What nobody understands, and what was said before: each job's message again, current or long past.
+  private func sendMessages() async throws {
+    while !isOver {
+      await pause(4...8)
+      try await faulty.poison(2)
+      count(.poison, 2)
+      let jobs = (try? await farm.rows("SELECT id, dispatch FROM jobs ORDER BY random() LIMIT 20")) ?? []
+      let messages = jobs.compactMap { row in Int(row[1]).map { JobMessage(job: JobID(text: row[0]), dispatch: $0) } }
+      guard let bodies = try? messages.map({ try $0.body }), (try? await faulty.send(bodies)) != nil else { continue }
+      count(.duplicate, messages.count)
+    }
+  }
+
+  /// What ended is started again, as systemd or compose would; the armed ones have their own.
+  private func superviseTheRest() async throws {
+    while !isOver {
+      for name in Self.stopped + ["full", "late", "c3"] where try !faulty.process(name).isRunning { try faulty.start(name) }
+      await pause(1...2)
+    }
+  }
+
+  // MARK: The end
+
+  private func expectWell() async throws {
+    try await farm.expectInvariants()
+    let accepted = state.withLock { $0.accepted }
+    let builds = try await farm.rows("SELECT id, state FROM builds")
+    #expect(Set(builds.map { $0[0] }) == Set(accepted.map(\.text)), "each accepted once, none lost")
+    #expect(builds.allSatisfy { ["passed", "superseded"].contains($0[1]) }, "\(builds)")
+    let dead = try await farm.rows("SELECT id, title FROM jobs WHERE state <> 'succeeded'")
+    #expect(dead.isEmpty, "\(dead)")
+    try await faulty.expectNoStepTooMany()
+    try await faulty.expectLetters()
+    let late = try await farm.rows(
+      "SELECT count(*) FROM attempts WHERE executor LIKE 'late-%' AND outcome = 'succeeded'")
+    #expect(late != [["0"]], "the executor whose clock is an hour off did nothing")
+    try await farm.expectRecordsPull(count: 3 * accepted.count)
+  }
+
+  /// For docs/soak.md.
+  private func write(minutes: Int) async throws {
+    let (counts, reached) = state.withLock { ($0.counts, $0.reached) }
+    var text = "| fault | times |\n| --- | --- |\n"
+    for fault in Fault.allCases { text += "| \(fault.rawValue) | \(counts[fault] ?? 0) |\n" }
+    text += "\n| killed at | times |\n| --- | --- |\n"
+    for point in Failpoint.allCases { text += "| `\(point.rawValue)` | \(reached[point] ?? 0) |\n" }
+    let numbers = try await farm.rows(
+      """
+      SELECT (SELECT count(*) FROM builds), (SELECT count(*) FROM jobs), (SELECT count(*) FROM attempts),
+        (SELECT count(*) FROM records), (SELECT sum(dispatch) FROM jobs)
+      """)
+    text += "\n\(minutes) minutes of faults. Builds, jobs, attempts, records, messages published: "
+    text += "\(numbers.first?.joined(separator: ", ") ?? "").\n\n| attempts ended with | |\n| --- | --- |\n"
+    for row in try await farm.rows(
+      """
+      SELECT coalesce(failure::json->>'code', outcome), count(*) FROM attempts GROUP BY 1 ORDER BY 2 DESC
+      """)
+    { text += "| \(row[0]) | \(row[1]) |\n" }
+    try Data(text.utf8).write(to: FaultyFarm.root.appendingPathComponent(".farm/soak-faults.md"))
+    print(text)
+  }
+}
