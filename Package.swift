@@ -121,7 +121,7 @@ let package = Package(
       "ExecutorTests",
       [
         "KilnExecutor", "JobQueue", "RecordStore", "RecordStoreSQLite", "HTTPClient", "Registry", "Catalog", "Planner",
-        "Model", "TestSupport", hummingbird, logging,
+        "Model", "TestSupport", hummingbird, lifecycle, logging,
       ], fixtures: ["Fixtures"]),
     // `make bench`: how fast it is, on real services. See docs/bench.md.
     .executableTarget(

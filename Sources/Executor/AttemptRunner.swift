@@ -101,7 +101,7 @@ struct AttemptRunner {
         log.warning("parent lost", metadata: ["error": "\(failure)"])
         try await persist { try await store.parentLost(fence, lost) }
       case .failed(let failure, let record):
-        let decision = executor.pool.retries.decide(
+        let decision = claim.spec.retries(in: executor.pool).decide(
           failure.failureClass, attempt: claim.failures[failure.failureClass, default: 0] + 1,
           fraction: executor.effects.random.fraction())
         log.warning("attempt failed", metadata: ["error": "\(failure)", "next": "\(decision)"])

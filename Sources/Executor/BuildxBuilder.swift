@@ -34,7 +34,7 @@ package struct BuildxBuilder: LayerBuilder {
       return try await buildOnce(request, parent, deadline: deadline, report)
     } catch let failure as Failure where failure.code == BuildFailure.damagedCacheCode {
       await report.log(Array("\(failure.message); pruning the cache, and building once more without it\n".utf8))
-      try await engine.prune(unusedHours: 0)
+      try await engine.prune(.all)
       var request = request
       request.usesCache = false
       return try await buildOnce(request, parent, deadline: deadline, report)

@@ -81,14 +81,40 @@ package struct Engine: Sendable {
     return Failure(.infrastructure, code: "engine-error", "a tiny build failed: \(result.errorText)")
   }
 
-  /// Removes of the builder's cache what has not been used for so many hours; 0: all that no build uses. The
-  /// next builds do again what was there.
-  package func prune(unusedHours: Int, deadlineSeconds: Double = 600) async throws {
-    let age = unusedHours == 0 ? ["--all"] : ["--filter", "until=\(unusedHours)h"]
-    let result = try await docker.run(["buildx", "prune", "--force"] + age, deadlineSeconds: deadlineSeconds)
+  /// Removes something of the builder's cache. The next builds do again what was there.
+  package func prune(_ what: Pruning, deadlineSeconds: Double = 600) async throws {
+    let choice: [String]
+    switch what {
+    case .unusedFor(let hours): choice = ["--filter", "until=\(hours)h"]
+    case .bytes(let bytes): choice = ["--all", "--keep-storage", "\(max(0, try await cacheBytes() - bytes))"]
+    case .all: choice = ["--all"]
+    }
+    let result = try await docker.run(["buildx", "prune", "--force"] + choice, deadlineSeconds: deadlineSeconds)
     guard result.succeeded else {
       throw Failure(.infrastructure, code: "engine-error", "docker buildx prune: \(result.errorText)")
     }
+  }
+
+  /// What the builder's cache takes beyond what images have too, as `buildx du` says at its end:
+  /// `Private: 1.25GB`, or `Total:` where nothing is shared. That is what `--keep-storage` is compared to.
+  package func cacheBytes() async throws -> Int64 {
+    let text = try await docker.output(["buildx", "du"])
+    let lines = text.split(whereSeparator: \.isNewline)
+    let total = lines.last { $0.hasPrefix("Private:") } ?? lines.last { $0.hasPrefix("Total:") }
+    guard let word = total?.split(whereSeparator: \.isWhitespace).last, let bytes = Self.bytes(String(word)) else {
+      throw Failure(.infrastructure, code: "engine-error", "docker buildx du: no total in '\(text.suffix(200))'")
+    }
+    return bytes
+  }
+
+  /// `12.5kB`, in powers of a thousand, as docker writes sizes.
+  static func bytes(_ text: String) -> Int64? {
+    guard let match = text.wholeMatch(of: /([0-9.]+(?:e[+-]?[0-9]+)?)(k|K|M|G|T|P)?i?B/), let number = Double(match.1)
+    else {
+      return nil
+    }
+    let units: [Substring: Double] = ["k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15]
+    return Int64(number * (match.2.flatMap { units[$0] } ?? 1))
   }
 
   /// Loads an image archive into the engine.

@@ -62,6 +62,8 @@ package struct ExecutorSettings: Sendable {
   package var announceSeconds: Double = 20
   /// Between tries while the store or the queue is out of reach.
   package var retrySeconds: Double = 1
+  /// What runs has so long to end when the executor is told to stop.
+  package var drainSeconds: Double = 8
   /// Between looks at a host that is not fit for work.
   package var unfitSeconds: Double = 10
 

@@ -97,7 +97,7 @@ package struct ExecutorHost: Sendable {
     let (engine, root) = (self.engine, engineFacts.localRoot)
     let check = HostWatch(
       freeBytes: { Engine.freeBytes(at: root) }, floorBytes: pool.diskFloorBytes,
-      prune: { try await engine.prune(unusedHours: $0) }, liveness: { try await engine.liveness() })
+      prune: { try await engine.prune($0) }, liveness: { try await engine.liveness() })
     return Executor(
       name: facts.executor, pool: pool, host: facts, store: store, queue: queue, images: images, builder: builder,
       tester: DockerCellTester(engine: engine, executor: facts.executor, settings: tests, time: time),

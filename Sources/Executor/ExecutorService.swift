@@ -7,23 +7,42 @@ import ServiceLifecycle
 
 /// The daemon on a build host: one task per slot, and one that keeps the executor known.
 ///
-/// On graceful shutdown nothing new is taken; a job in hand is given back without burning an attempt.
+/// On graceful shutdown nothing new is taken; a job in hand has its drain time to end, then it is given back
+/// without burning an attempt.
 package struct ExecutorService: Service {
   let executor: Executor
 
   package init(_ executor: Executor) { self.executor = executor }
 
-  package func run() async throws { try await cancelWhenGracefulShutdown { try await work() } }
+  package func run() async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await work() }
+      group.addTask {
+        try await gracefulShutdown()
+        let seconds = executor.settings.drainSeconds
+        executor.logger.notice("stopping: what runs has its drain time", metadata: ["seconds": "\(seconds)"])
+        try await executor.effects.time.sleep(seconds: seconds)
+      }
+      // Whichever comes first: all slots are done, or their time is over.
+      defer { group.cancelAll() }
+      try await group.next()
+    }
+  }
 
-  /// Until it is cancelled.
+  /// Until it is cancelled, or shut down and done.
   package func work() async throws {
     do {
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await announceForever() }
         for _ in 0..<executor.pool.slots { group.addTask { try await serve() } }
-        // The first to end ends all: either everything was cancelled or something cannot go on.
+        // The first to end ends all: either everything was cancelled or something cannot go on. On shutdown
+        // each ends when its job does.
         defer { group.cancelAll() }
-        try await group.next()
+        var busy = executor.pool.slots
+        repeat {
+          try await group.next()
+          busy -= 1
+        } while Task.isShuttingDownGracefully && busy > 0
       }
     } catch is CancellationError {
       // Told to stop: every job in hand was given back.
@@ -46,7 +65,7 @@ package struct ExecutorService: Service {
   /// is not fit for work, the slot is closed: what waits is for others.
   private func serve() async throws {
     var hasFailed = false
-    while !Task.isCancelled {
+    while !Task.isCancelled, !Task.isShuttingDownGracefully {
       if let problem = await executor.watch.problem(afterFailure: hasFailed, executor.logger) {
         executor.logger.error("this host takes no work", metadata: ["problem": "\(problem)"])
         try await executor.effects.time.sleep(seconds: executor.settings.unfitSeconds)
@@ -65,9 +84,23 @@ package struct ExecutorService: Service {
     }
   }
 
+  /// Nil when the queue is closed, or on shutdown; a delivery that comes at that moment goes back with the slot.
+  private func next(_ slot: any JobSlot) async throws -> Delivery? {
+    if Task.isShuttingDownGracefully { return nil }
+    return try await withThrowingTaskGroup(of: Delivery?.self) { group in
+      group.addTask { try await slot.next() }
+      group.addTask {
+        try await gracefulShutdown()
+        return nil
+      }
+      defer { group.cancelAll() }
+      return try await group.next() ?? nil
+    }
+  }
+
   /// Returns true when the host may be at fault for how a job ended, false when the queue is closed.
   private func serve(_ slot: any JobSlot) async throws -> Bool {
-    while let delivery = try await slot.next() {
+    while let delivery = try await next(slot) {
       guard let message = try? JSONDecoder().decode(JobMessage.self, from: Data(delivery.body)),
         message.v <= JobMessage.currentVersion
       else {

@@ -11,13 +11,19 @@ package final class HostWatch: Sendable {
   private let floorBytes: Int64
   /// Tries a tiny build: what is wrong with the engine, if anything. Takes seconds.
   private let liveness: @Sendable () async throws -> Failure?
-  /// Removes of the builder's cache what has not been used for so many hours. Takes minutes.
-  private let prune: @Sendable (_ unusedHours: Int) async throws -> Void
-  private let isPruning = Mutex(false)
+  /// Takes minutes.
+  private let prune: @Sendable (Pruning) async throws -> Void
+  private let state = Mutex(State())
+
+  private struct State {
+    var isPruning = false
+    /// All was removed, and it was not enough: until there is room again, there is nothing to remove.
+    var isExhausted = false
+  }
 
   package init(
     freeBytes: @escaping @Sendable () -> Int64?, floorBytes: Int64,
-    prune: @escaping @Sendable (_ unusedHours: Int) async throws -> Void = { _ in },
+    prune: @escaping @Sendable (Pruning) async throws -> Void = { _ in },
     liveness: @escaping @Sendable () async throws -> Failure?
   ) {
     self.freeBytes = freeBytes
@@ -29,12 +35,9 @@ package final class HostWatch: Sendable {
   /// A host about which there is nothing to know.
   package static let none = HostWatch(freeBytes: { nil }, floorBytes: 0, liveness: { nil })
 
-  /// Oldest first, and only as much as is needed; at last, all that no build uses.
-  package static let pruningHours = [168, 24, 1, 0]
-
   /// What keeps the host from taking work; nil if nothing does. `afterFailure` asks the engine too.
   func problem(afterFailure: Bool, _ log: Logger) async -> String? {
-    if isShort { await makeRoom(log) }
+    if isShort { await makeRoom(log) } else { state.withLock { $0.isExhausted = false } }
     if isShort, let free = freeBytes() {
       return "\(free >> 20) MiB free, less than the pool's floor of \(floorBytes >> 20) MiB"
     }
@@ -48,26 +51,44 @@ package final class HostWatch: Sendable {
 
   var isShort: Bool { freeBytes().map { $0 < floorBytes } ?? false }
 
-  /// By one slot at a time; the others take no work meanwhile.
+  /// By one slot at a time; the others take no work meanwhile. Oldest first, and only as much as is needed.
   private func makeRoom(_ log: Logger) async {
     guard
-      isPruning.withLock({ pruning in
-        defer { pruning = true }
-        return !pruning
+      state.withLock({ state in
+        defer { state.isPruning = true }
+        return !state.isPruning && !state.isExhausted
       })
     else { return }
-    defer { isPruning.withLock { $0 = false } }
-    for hours in Self.pruningHours where isShort {
-      let what = hours == 0 ? "all that no build uses" : "what was not used for \(hours) h"
+    defer { state.withLock { $0.isPruning = false } }
+    defer { state.withLock { $0.isExhausted = isShort } }
+    for step in [Pruning.unusedFor(hours: 168), .unusedFor(hours: 24), .unusedFor(hours: 1), .bytes(0), .all] {
+      guard let before = freeBytes(), before < floorBytes else { return }
+      let step = if case .bytes = step { Pruning.bytes(floorBytes - before) } else { step }
       do {
-        try await prune(hours)
+        try await prune(step)
         let free = freeBytes().map { "\($0 >> 20) MiB" } ?? "?"
         log.notice(
-          "the disk is nearly full: builder cache pruned", metadata: ["removed": "\(what)", "free": "\(free)"])
+          "the disk is nearly full: builder cache pruned", metadata: ["removed": "\(step)", "free": "\(free)"])
       } catch {
         log.warning("the builder's cache cannot be pruned", metadata: ["error": "\(error)"])
         return
       }
+    }
+  }
+}
+
+/// What is to go of a builder's cache. Never what a build is using.
+package enum Pruning: Sendable, Hashable, CustomStringConvertible {
+  case unusedFor(hours: Int)
+  /// So many, what was used least recently first.
+  case bytes(Int64)
+  case all
+
+  package var description: String {
+    switch self {
+    case .unusedFor(let hours): "what was not used for \(hours) h"
+    case .bytes(let bytes): "\(bytes >> 20) MiB, what was used least recently first"
+    case .all: "all that no build uses"
     }
   }
 }

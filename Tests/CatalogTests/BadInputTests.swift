@@ -105,6 +105,15 @@ struct BadInput: Sendable, CustomTestStringConvertible {
       "option as a test's program", adding(product, "tests:\n  - name: t\n    command: [--privileged]"),
       "products/hello.yml:10: field 'tests[0].command': expected a program and its arguments, as a list"),
     BadInput(
+      "retries of what is the pool's", adding(product, "retries:\n  build: {attempts: 3}"),
+      "products/hello.yml:9: field 'retries.build': unknown field"),
+    BadInput(
+      "no attempt at a test", adding(product, "retries:\n  test: {attempts: 0}"),
+      "products/hello.yml:9: field 'retries.test.attempts': expected a whole number from 1 to 100"),
+    BadInput(
+      "delays that shrink", adding(product, "retries:\n  test: {firstDelaySeconds: 9, maximumDelaySeconds: 3}"),
+      "products/hello.yml:9: field 'retries.test.firstDelaySeconds': the first delay is longer than the maximum"),
+    BadInput(
       "option as a base's source", changed("catalog.yml", ("registry.example/library/debian", "--privileged")),
       "catalog.yml:4: field 'bases.debian.source': '--privileged' is neither host[:port]/repository (without tag or digest) nor oci-layout:PATH"
     ),

@@ -75,7 +75,8 @@ struct ShortSleeps: TimeSource {
   }
 }
 
-/// Delivers what it was given; a message stays until it was acknowledged or rejected. Closed at the end.
+/// Delivers what it was given; a message stays until it was acknowledged or rejected. At the end it is closed,
+/// or waits.
 // Unchecked: all state is under `lock`.
 final class ScriptedQueue: JobQueue, @unchecked Sendable {
   private let lock = NSLock()
@@ -84,9 +85,11 @@ final class ScriptedQueue: JobQueue, @unchecked Sendable {
   private var gone: [[UInt8]] = []
   private var done: [[UInt8]] = []
   private var opened = 0
+  private let closes: Bool
 
-  init(_ messages: [[UInt8]], failedRejections: Int = 0) {
+  init(_ messages: [[UInt8]], failedRejections: Int = 0, closes: Bool = true) {
     waiting = messages
+    self.closes = closes
     self.failedRejections = failedRejections
   }
 
@@ -112,9 +115,11 @@ final class ScriptedQueue: JobQueue, @unchecked Sendable {
     let queue: ScriptedQueue
 
     func next() async throws -> Delivery? {
-      queue.lock.withLock {
+      let delivery = queue.lock.withLock {
         queue.waiting.first.map { Delivery(tag: 1, epoch: 1, body: $0, redelivered: false) }
       }
+      if delivery == nil, !queue.closes { try await Task.sleep(for: .seconds(3600)) }
+      return delivery
     }
 
     func acknowledge(_ delivery: Delivery) async throws {

@@ -57,11 +57,23 @@ import Testing
       let usage = try await host.engine.docker.run(["buildx", "du"])
       return usage.outputText.split(separator: "\n").count { $0.contains("true") }
     }
-    #expect(try await host.engine.liveness() == nil)
+    for (name, size) in [("older", "4M"), ("newer", "1k")] {
+      let dockerfile = host.folder.appendingPathComponent(name)
+      try FileManager.default.createDirectory(at: dockerfile, withIntermediateDirectories: true)
+      try Data("FROM scratch\nCOPY \(name) /\n".utf8).write(to: dockerfile.appendingPathComponent("Dockerfile"))
+      try await OutsideTool("dd").run([
+        "if=/dev/urandom", "of=\(dockerfile.appendingPathComponent(name).path)", "bs=\(size)", "count=1",
+      ])
+      _ = try await host.engine.docker.output(["buildx", "build", "--quiet", dockerfile.path])
+    }
     let before = try await cached()
-    try await host.engine.prune(unusedHours: 100_000)
+    try await host.engine.prune(.unusedFor(hours: 100_000))
     #expect(try await cached() == before && before > 0)
-    try await host.engine.prune(unusedHours: 0)
+    let full = try await host.engine.cacheBytes()
+    try await host.engine.prune(.bytes(1_000_000))
+    let less = try await host.engine.cacheBytes()
+    #expect(less <= full - 1_000_000 && less > 0, "\(full) bytes became \(less)")
+    try await host.engine.prune(.all)
     #expect(try await cached() == 0)
   }
 

@@ -84,4 +84,52 @@ struct FaultTests {
     try await faulty.expectLetters()
     try await farm.expectRecordsPull(count: 3 * Self.rounds.count)
   }
+
+  // MARK: The broker's patience
+
+  @Test("a build that outlasts the broker's acknowledgement time-out succeeds once")
+  func outlastsTheBrokersPatience() async throws {
+    let farm = try await TestFarm(run: "patience", platforms: ["linux/amd64"])
+    let faulty = FaultyFarm(
+      farm, executors: [("amd64-1", farm.engineA, [:]), ("amd64-2", farm.engineB, [:])])
+    let settings = FaultyFarm.root.appendingPathComponent(".farm/rabbitmq/advanced.config")
+    var failure: (any Error)?
+    do {
+      // Two seconds, looked at every second; half an hour where nobody sets it.
+      try Data("[{rabbit, [{consumer_timeout, 2000}, {channel_tick_interval, 1000}]}].\n".utf8).write(to: settings)
+      try await faulty.services(kill: "rabbitmq")
+      try await outlastTheBroker(farm, faulty)
+    } catch {
+      failure = error
+    }
+    try FileManager.default.removeItem(at: settings)
+    try await faulty.services(kill: "rabbitmq")
+    await farm.end(failed: failure != nil)
+    if let failure { throw failure }
+  }
+
+  private func outlastTheBroker(_ farm: TestFarm, _ faulty: FaultyFarm) async throws {
+    try await farm.watchInvariants()
+    try faulty.startAll()
+    try await farm.waitForCoordinators()
+    farm.counter.hold("-core")
+    let build = Task { try await farm.submit() }
+    try await eventually("the broker takes the delivery back") {
+      try ["amd64-1", "amd64-2"].contains { name in
+        try String(contentsOf: farm.kiln.folder.appendingPathComponent("executor-\(name).log"), encoding: .utf8)
+          .contains("the broker closed a slot's channel")
+      }
+    }
+    // Whoever gets it now finds the job taken.
+    try await Task.sleep(for: .seconds(4))
+    farm.counter.release()
+    let detail = try await build.value
+    #expect(detail.summary.state == .passed)
+    #expect(farm.counter.all.values.allSatisfy { $0 == 1 }, "\(farm.counter.all)")
+    let attempts = try await farm.rows("SELECT outcome FROM attempts")
+    #expect(attempts == Array(repeating: ["succeeded"], count: detail.jobs.count))
+    try await eventually("all effects are done") { try await farm.rows("SELECT 1 FROM outbox").isEmpty }
+    try await farm.expectInvariants()
+    faulty.expectAllRun()
+  }
 }

@@ -12,6 +12,8 @@ import Testing
 // Unchecked: all that varies is only touched under `lock`.
 final class FaultyFarm: @unchecked Sendable {
   let farm: TestFarm
+  /// Of the coordinators.
+  let addresses: [String]
   private let starts: [String: @Sendable ([String: String]) throws -> Process]
   private let lock = NSLock()
   private var running: [String: Process] = [:]
@@ -23,9 +25,10 @@ final class FaultyFarm: @unchecked Sendable {
   init(_ farm: TestFarm, coordinators: Int = 2, executors: [(name: String, engine: String, adding: [String: String])]) {
     self.farm = farm
     var starts: [String: @Sendable ([String: String]) throws -> Process] = [:]
-    for number in 1...coordinators {
-      // The last one is whom the farm's own clients ask.
-      let port = number == coordinators ? farm.ports[1] : farm.ports[0] + 2 * (number - 1)
+    // The last one is whom the farm's own clients ask.
+    let ports = (0..<coordinators - 1).map { farm.ports[0] + 2 * $0 } + [farm.ports[1]]
+    addresses = ports.map { "http://127.0.0.1:\($0)" }
+    for (number, port) in zip(1..., ports) {
       starts["c\(number)"] = { try farm.startCoordinator("c\(number)", port: port, adding: $0) }
     }
     for (name, engine, adding) in executors {
@@ -35,8 +38,6 @@ final class FaultyFarm: @unchecked Sendable {
     }
     self.starts = starts
   }
-
-  func address(of coordinator: Int) -> String { "http://127.0.0.1:\(farm.ports[0] + 2 * (coordinator - 1))" }
 
   // MARK: Daemons
 
@@ -161,7 +162,9 @@ final class FaultyFarm: @unchecked Sendable {
       attempts[TestCatalog.stepName(row[0]), default: 0] += Int(row[2]) ?? 0
     }
     var begun: [String: Int] = [:]
-    for (name, count) in farm.counter.all { begun[String(name.split(separator: "-", maxSplits: 1)[1]), default: 0] += count }
+    for (name, count) in farm.counter.all {
+      begun[String(name.split(separator: "-", maxSplits: 1)[1]), default: 0] += count
+    }
     #expect(!begun.isEmpty && begun.keys.sorted() == attempts.keys.sorted())
     for (name, count) in begun { #expect(count <= attempts[name] ?? 0, "\(name) ran \(count) times: \(attempts)") }
   }

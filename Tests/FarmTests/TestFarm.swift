@@ -30,8 +30,7 @@ final class TestFarm: @unchecked Sendable {
   ///   - tablespace: where the database lies, if not with all others.
   init(
     run name: String, platforms: [String], attempts: Int = 5, independent: Bool = false, tablespace: String? = nil
-  ) async throws
-  {
+  ) async throws {
     self.platforms = platforms
     run = "\(name)\(ProcessInfo.processInfo.processIdentifier)"
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("kiln-farm-\(run)", isDirectory: true)

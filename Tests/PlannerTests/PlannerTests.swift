@@ -36,6 +36,19 @@ import Testing
     }
   }
 
+  @Test func howOftenTestsAreTriedIsTheProductsAndInNoKey() throws {
+    var fixture = PlanFixture()
+    let before = try #require(try fixture.work().plan.cells.first)
+    fixture.files["products/hello.yml"]? += "retries:\n  test: {attempts: 7, firstDelaySeconds: 1}\n"
+    let after = try #require(try fixture.work().plan.cells.first)
+    #expect(after.key == before.key)
+    let pool = Pool(name: PoolName(text: "pool"), platforms: [], slots: 1)
+    #expect(JobSpec.finish(before).retries(in: pool) == pool.retries)
+    var expected = pool.retries
+    expected.test = RetryRule(attempts: 7, firstDelaySeconds: 1, maximumDelaySeconds: 60)
+    #expect(JobSpec.finish(after).retries(in: pool) == expected)
+  }
+
   @Test func equalCellsOfTwoProductsAreOne() throws {
     var fixture = PlanFixture()
     fixture.files["products/copy.yml"] = fixture.files["products/hello.yml"]?.replacing(

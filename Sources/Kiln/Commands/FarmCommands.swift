@@ -93,10 +93,20 @@ struct ExecutorCommand: AsyncParsableCommand {
   @Option(name: .customLong("pool"), help: "The pool's file (KILN_POOL).") var poolFile: String?
   @Option(help: "This executor's name (KILN_EXECUTOR; default: the host's name and the pool's).") var name: String?
   @Option(help: "The engine's address, instead of what the pool's file says (KILN_ENGINE).") var engine: String?
+  @Option(
+    help: ArgumentHelp(
+      "How long jobs that run may go on when the executor is told to stop, before they are given back (KILN_DRAIN; default: 8).",
+      valueName: "seconds"))
+  var drain: Double?
   @OptionGroup var secrets: SecretOptions
 
   func run() async throws {
     let logger = try log.logger("kiln.executor", standard: .info)
+    var settings = ExecutorSettings()
+    if let drain = try drain ?? Environment.value("KILN_DRAIN").map(Self.seconds) { settings.drainSeconds = drain }
+    guard settings.drainSeconds >= 0, settings.drainSeconds <= 86_400 else {
+      throw ValidationError("the drain time is 0 to 86400 seconds, not \(settings.drainSeconds)")
+    }
     let effects = try Failpointing.effects()
     let path = try Environment.require(poolFile, "KILN_POOL", "--pool")
     var pool = try PoolFile.load(URL(fileURLWithPath: path))
@@ -113,7 +123,7 @@ struct ExecutorCommand: AsyncParsableCommand {
     let queue = try farm.queue(.executor, effects: effects, logger: logger)
     let executor = try host.executor(
       pool: pool, store: store, queue: queue, images: try farm.images(), syft: Syft.path,
-      secretFiles: try secrets.files(), effects: effects, logger: logger)
+      secretFiles: try secrets.files(), effects: effects, logger: logger, settings: settings)
     logger.notice(
       "joined", metadata: ["pool": "\(pool.name)", "executor": "\(text)", "engine": "\(host.facts.engineVersion)"])
     let group = ServiceGroup(
@@ -121,6 +131,11 @@ struct ExecutorCommand: AsyncParsableCommand {
     try await group.run()
     await queue.close()
     await store.close()
+  }
+
+  private static func seconds(_ text: String) throws -> Double {
+    guard let seconds = Double(text) else { throw ValidationError("KILN_DRAIN: '\(text)' is no number of seconds") }
+    return seconds
   }
 
   private func workFolder(_ name: String) -> URL {

@@ -49,6 +49,8 @@ package struct Product: Sendable, Hashable {
   package var targets: [ProductTarget]
   package var matrix: Matrix?
   package var tests: [SmokeTest]
+  /// How often its tests are tried; nil: as the pool says.
+  package var testRetries: RetryRule?
 }
 
 package struct ProductTarget: Sendable, Hashable {

@@ -3,7 +3,7 @@
 /// all its clients at once.
 struct Reconnect {
   static let firstDelaySeconds = 0.25
-  static let maxDelaySeconds = 30.0
+  static let maxDelaySeconds = 10.0
   /// A connection that held for so long was a good one: the next loss is the first again.
   static let goodSeconds = 10.0
 

@@ -32,6 +32,13 @@ package enum JobSpec: Sendable, Hashable, Codable {
     }
   }
 
+  /// How often it is tried in a pool.
+  package func retries(in pool: Pool) -> RetryPolicy {
+    var policy = pool.retries
+    if case .finish(let cell) = self, let rule = cell.testRetries { policy.test = rule }
+    return policy
+  }
+
   /// For people.
   package var title: String {
     switch self {

@@ -83,10 +83,13 @@ package struct PlannedCell: Sendable, Hashable, Codable {
   /// From the base upwards; never empty.
   package var path: [LayerKey]
   package var tests: [SmokeTest]
+  /// How often they are tried, which is in no key; nil: as the pool says.
+  package var testRetries: RetryRule?
 
   package init(
     key: CellKey, product: String, productVersion: String, variant: String, target: BuildTarget, manifest: String,
-    template: FragmentVersion, fragments: [FragmentVersion], base: BaseImage, path: [LayerKey], tests: [SmokeTest]
+    template: FragmentVersion, fragments: [FragmentVersion], base: BaseImage, path: [LayerKey], tests: [SmokeTest],
+    testRetries: RetryRule? = nil
   ) {
     self.key = key
     self.product = product
@@ -99,6 +102,7 @@ package struct PlannedCell: Sendable, Hashable, Codable {
     self.base = base
     self.path = path
     self.tests = tests
+    self.testRetries = testRetries
   }
 }
 

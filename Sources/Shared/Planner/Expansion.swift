@@ -173,7 +173,7 @@ struct Expansion {
       cells[key] = PlannedCell(
         key: key, product: product.name, productVersion: product.version, variant: variant.label, target: target.target,
         manifest: manifest, template: composition.template.id, fragments: composition.fragments.map(\.id), base: base,
-        path: path, tests: tests)
+        path: path, tests: tests, testRetries: product.testRetries)
     }
     return key
   }

@@ -93,12 +93,29 @@ extension CatalogLoader {
     let targets = targets(fields)
     let matrix = fields.value("matrix").map { self.matrix($0, fields) }
     let tests = tests(fields)
+    let testRetries = testRetries(fields)
     fields.finish()
     guard let image, let version, let manifest else { return nil }
     return Product(
       name: definition.name, file: definition.path, image: image.value, version: version.value,
       description: description?.value, tagRules: tags, manifest: manifest, targets: targets, matrix: matrix,
-      tests: tests)
+      tests: tests, testRetries: testRetries)
+  }
+
+  /// Only of its tests: a layer is several products', and its pool says how often it is tried.
+  private func testRetries(_ fields: Fields) -> RetryRule? {
+    guard let retries = fields.mapping("retries") else { return nil }
+    defer { retries.finish() }
+    guard let test = retries.mapping("test") else { return nil }
+    var rule = RetryPolicy().test
+    if let attempts = test.integer("attempts", in: 1...100) { rule.attempts = attempts }
+    if let seconds = test.integer("firstDelaySeconds", in: 0...86_400) { rule.firstDelaySeconds = Double(seconds) }
+    if let seconds = test.integer("maximumDelaySeconds", in: 0...86_400) { rule.maximumDelaySeconds = Double(seconds) }
+    test.finish()
+    if rule.firstDelaySeconds > rule.maximumDelaySeconds {
+      test.report("firstDelaySeconds", line: test.line, "the first delay is longer than the maximum")
+    }
+    return rule
   }
 
   private func targets(_ fields: Fields) -> [ProductTarget] {
