@@ -19,7 +19,13 @@ struct DeadLetterLoop: CoordinatorLoop {
         coordinator.logger.warning("dead letters interrupted", metadata: ["pool": "\(pool)", "error": "\(error)"])
         try? await coordinator.effects.time.sleep(seconds: 1)
         // A broker that lost its data lost this queue with the others.
-        try? await coordinator.queue.prepare([pool])
+        do {
+          try await coordinator.queue.prepare([pool])
+        } catch is CancellationError {
+          return
+        } catch {
+          coordinator.logger.warning("queue not ready", metadata: ["pool": "\(pool)", "error": "\(error)"])
+        }
       }
     }
   }

@@ -45,10 +45,12 @@ struct DispatchLoop: CoordinatorLoop {
         outlook = try await store.outlook(of: names)
       }
       var pause = coordinator.settings.idleSeconds
+      let looked = coordinator.effects.time.monotonicSeconds()
       for (pool, work) in outlook.pools.sorted(by: { $0.key < $1.key }) {
         if try await !serve(pool, work, &emptyLooks) { pause = min(pause, coordinator.settings.publishRetrySeconds) }
       }
-      return min(max(outlook.secondsToNextDeadline ?? pause, 0.01), pause)
+      let served = coordinator.effects.time.monotonicSeconds() - looked
+      return min(max((outlook.secondsToNextDeadline ?? pause) - served, 0.01), pause)
     } catch is CancellationError {
       return 0
     } catch {
@@ -71,7 +73,7 @@ struct DispatchLoop: CoordinatorLoop {
     }
   }
 
-  /// False where the broker did not take all.
+  /// False where the broker did not take all, and may soon.
   private func dispatch(_ pool: PoolName) async throws -> Bool {
     let settings = coordinator.settings
     while true {
@@ -103,7 +105,7 @@ struct DispatchLoop: CoordinatorLoop {
         coordinator.logger.warning("no queue", metadata: ["pool": "\(pool)", "reason": "\(reason)"])
         try await coordinator.queue.prepare([pool])
       }
-      if confirmed.count < messages.count { return false }
+      if confirmed.count < messages.count { return returned.isEmpty }
     }
   }
 

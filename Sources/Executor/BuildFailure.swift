@@ -84,6 +84,11 @@ package enum BuildFailure {
         hint: "free space where the engine and the executor keep their data")
     }
     if let damaged = damagedCache(error, facts) { return damaged }
+    // Two exports into the layout met at one blob, and the other was done with it first.
+    if error.contains(/\/ingest\/[0-9a-f]{64}\/.*no such file or directory/) {
+      return Failure(
+        .infrastructure, code: ExportLayout.damagedCode, "the builder's export was disturbed: \(error)")
+    }
     if let lost = lostParent(error, facts) { return lost }
     if let missing = error.wholeMatch(of: /failed to calculate checksum of ref [^ ]+: "(.*)": not found/) {
       return Failure(
@@ -179,6 +184,11 @@ package enum BuildFailure {
       return Failure(.infrastructure, code: "engine-unreachable", error, hint: "is the engine running?")
     }
     if let damaged = damagedCache(error, facts) { return damaged }
+    // Two exports into the layout met at one blob, and the other was done with it first.
+    if error.contains(/\/ingest\/[0-9a-f]{64}\/.*no such file or directory/) {
+      return Failure(
+        .infrastructure, code: ExportLayout.damagedCode, "the builder's export was disturbed: \(error)")
+    }
     if let lost = lostParent(error, facts) { return lost }
     // BuildKit shows the lines it blames only when the Dockerfile is what it could not understand:
     // faults of the engine and the connection carry no excerpt.

@@ -11,14 +11,23 @@ import ServiceLifecycle
 /// without burning an attempt.
 package struct ExecutorService: Service {
   let executor: Executor
+  private let stop = StopSignal()
 
   package init(_ executor: Executor) { self.executor = executor }
 
   package func run() async throws {
+    try await withGracefulShutdownHandler {
+      try await workUntilStopped()
+    } onGracefulShutdown: {
+      stop.give()
+    }
+  }
+
+  private func workUntilStopped() async throws {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await work() }
       group.addTask {
-        try await gracefulShutdown()
+        try await stop.wait()
         let seconds = executor.settings.drainSeconds
         executor.logger.notice("stopping: what runs has its drain time", metadata: ["seconds": "\(seconds)"])
         try await executor.effects.time.sleep(seconds: seconds)
@@ -42,7 +51,7 @@ package struct ExecutorService: Service {
         repeat {
           try await group.next()
           busy -= 1
-        } while Task.isShuttingDownGracefully && busy > 0
+        } while stop.isGiven && busy > 0
       }
     } catch is CancellationError {
       // Told to stop: every job in hand was given back.
@@ -65,10 +74,10 @@ package struct ExecutorService: Service {
   /// is not fit for work, the slot is closed: what waits is for others.
   private func serve() async throws {
     var hasFailed = false
-    while !Task.isCancelled, !Task.isShuttingDownGracefully {
+    while !Task.isCancelled, !stop.isGiven {
       if let problem = await executor.watch.problem(afterFailure: hasFailed, executor.logger) {
         executor.logger.error("this host takes no work", metadata: ["problem": "\(problem)"])
-        try await executor.effects.time.sleep(seconds: executor.settings.unfitSeconds)
+        try await pause(executor.settings.unfitSeconds)
         continue
       }
       hasFailed = false
@@ -79,18 +88,28 @@ package struct ExecutorService: Service {
         if !hasFailed { return }
       } catch let error as QueueError where error.code != .refused {
         executor.logger.warning("queue out of reach", metadata: ["error": "\(error)"])
-        try await executor.effects.time.sleep(seconds: executor.settings.retrySeconds)
+        try await pause(executor.settings.retrySeconds)
       }
+    }
+  }
+
+  /// Shorter where the executor is told to stop.
+  private func pause(_ seconds: Double) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await executor.effects.time.sleep(seconds: seconds) }
+      group.addTask { try await stop.wait() }
+      defer { group.cancelAll() }
+      try await group.next()
     }
   }
 
   /// Nil when the queue is closed, or on shutdown; a delivery that comes at that moment goes back with the slot.
   private func next(_ slot: any JobSlot) async throws -> Delivery? {
-    if Task.isShuttingDownGracefully { return nil }
+    if stop.isGiven { return nil }
     return try await withThrowingTaskGroup(of: Delivery?.self) { group in
       group.addTask { try await slot.next() }
       group.addTask {
-        try await gracefulShutdown()
+        try await stop.wait()
         return nil
       }
       defer { group.cancelAll() }
@@ -116,5 +135,45 @@ package struct ExecutorService: Service {
       if executor.watch.isShort { return true }
     }
     return false
+  }
+}
+
+/// Told once, to all who wait; their tasks stay where they run.
+// Unchecked: all state is under `lock`.
+private final class StopSignal: @unchecked Sendable {
+  private let lock = NSLock()
+  private var given = false
+  private var numbers = 0
+  private var waiters: [Int: CheckedContinuation<Void, any Error>] = [:]
+
+  var isGiven: Bool { lock.withLock { given } }
+
+  func give() {
+    let waiting = lock.withLock {
+      given = true
+      defer { waiters = [:] }
+      return waiters.values
+    }
+    for waiter in waiting { waiter.resume() }
+  }
+
+  func wait() async throws {
+    let number = lock.withLock {
+      numbers += 1
+      return numbers
+    }
+    try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { (waiter: CheckedContinuation<Void, any Error>) in
+        let answer: Result<Void, any Error>? = lock.withLock {
+          if Task.isCancelled { return .failure(CancellationError()) }
+          if given { return .success(()) }
+          waiters[number] = waiter
+          return nil
+        }
+        if let answer { waiter.resume(with: answer) }
+      }
+    } onCancel: {
+      lock.withLock { waiters.removeValue(forKey: number) }?.resume(throwing: CancellationError())
+    }
   }
 }

@@ -17,8 +17,9 @@ package final class HostWatch: Sendable {
 
   private struct State {
     var isPruning = false
-    /// All was removed, and it was not enough: until there is room again, there is nothing to remove.
-    var isExhausted = false
+    /// All was removed, and it was not enough: for so many looks, or until there is room, there is little to
+    /// remove. Some of it may be what a build holds that runs beside.
+    var exhaustedLooks = 0
   }
 
   package init(
@@ -37,7 +38,7 @@ package final class HostWatch: Sendable {
 
   /// What keeps the host from taking work; nil if nothing does. `afterFailure` asks the engine too.
   func problem(afterFailure: Bool, _ log: Logger) async -> String? {
-    if isShort { await makeRoom(log) } else { state.withLock { $0.isExhausted = false } }
+    if isShort { await makeRoom(log) } else { state.withLock { $0.exhaustedLooks = 0 } }
     if isShort, let free = freeBytes() {
       return "\(free >> 20) MiB free, less than the pool's floor of \(floorBytes >> 20) MiB"
     }
@@ -49,18 +50,24 @@ package final class HostWatch: Sendable {
     }
   }
 
+  /// Looks at a full disk between two rounds of pruning in vain.
+  private static let patience = 30
+
   var isShort: Bool { freeBytes().map { $0 < floorBytes } ?? false }
 
   /// By one slot at a time; the others take no work meanwhile. Oldest first, and only as much as is needed.
   private func makeRoom(_ log: Logger) async {
     guard
       state.withLock({ state in
-        defer { state.isPruning = true }
-        return !state.isPruning && !state.isExhausted
+        if state.isPruning || state.exhaustedLooks > 0 {
+          state.exhaustedLooks = max(0, state.exhaustedLooks - 1)
+          return false
+        }
+        state.isPruning = true
+        return true
       })
     else { return }
     defer { state.withLock { $0.isPruning = false } }
-    defer { state.withLock { $0.isExhausted = isShort } }
     for step in [Pruning.unusedFor(hours: 168), .unusedFor(hours: 24), .unusedFor(hours: 1), .bytes(0), .all] {
       guard let before = freeBytes(), before < floorBytes else { return }
       let step = if case .bytes = step { Pruning.bytes(floorBytes - before) } else { step }
@@ -71,9 +78,11 @@ package final class HostWatch: Sendable {
           "the disk is nearly full: builder cache pruned", metadata: ["removed": "\(step)", "free": "\(free)"])
       } catch {
         log.warning("the builder's cache cannot be pruned", metadata: ["error": "\(error)"])
-        return
+        // Only how many bytes it has need not be known to remove them all.
+        guard case .bytes = step else { return }
       }
     }
+    if isShort { state.withLock { $0.exhaustedLooks = Self.patience } }
   }
 }
 

@@ -106,12 +106,24 @@ struct CoordinatorClient {
     _ method: String, _ path: String, _ query: [(String, String)], headers: [(String, String)] = [], body: Data? = nil
   ) async throws -> HTTPResponse {
     let request = try request(method, path, query, headers: headers, body: body)
-    let response = try await reaching {
-      try await http.send(request, maxBodyBytes: 64 << 20, deadlineSeconds: 120)
+    var left = Self.patience
+    while true {
+      let response = try await reaching {
+        try await http.send(request, maxBodyBytes: 64 << 20, deadlineSeconds: 120)
+      }
+      if (200..<300).contains(response.status) { return response }
+      // Whatever is asked for may be asked for again: a submission by its key.
+      guard response.status == 503, left > 0, let seconds = response.headers["retry-after"].flatMap(Double.init) else {
+        throw failure(response)
+      }
+      if left == Self.patience { Exit.complain("kiln: \(failure(response)); trying again for a while") }
+      left -= 1
+      try await Task.sleep(for: .seconds(min(max(seconds, 1), 10) * Double.random(in: 0.75...1.25)))
     }
-    guard (200..<300).contains(response.status) else { throw failure(response) }
-    return response
   }
+
+  /// How often a coordinator that is busy, or without its store, is asked again.
+  private static let patience = 15
 
   private func reaching<Value>(_ work: () async throws -> Value) async throws -> Value {
     do {

@@ -68,9 +68,12 @@ struct LocalBuild {
     embedded.coordinator.pools = [pool]
     // What an earlier run left open is asked for again, or is not wanted any more; what it built stays.
     _ = try await embedded.store.cancelOwnerless()
+    var settings = ExecutorSettings()
+    // Whoever presses Ctrl-C waits for nothing.
+    settings.drainSeconds = 0
     let executor = try host.executor(
       pool: pool, store: embedded.store, queue: embedded.coordinator.queue, images: embedded.images, syft: Syft.path,
-      secretFiles: secretFiles, effects: effects, logger: logger)
+      secretFiles: secretFiles, effects: effects, logger: logger, settings: settings)
     let (accepted, _) = try await embedded.coordinator.submit(
       work,
       Coordinator.Request(

@@ -16,12 +16,13 @@ struct TestAPI: Sendable {
 
   /// Runs `body` while the API of a coordinator on `bench` listens.
   static func with(
-    _ bench: Bench, pools: [Pool]? = nil, maxBodyBytes: Int = 1 << 20,
+    _ bench: Bench, pools: [Pool]? = nil, maxBodyBytes: Int = 1 << 20, intake: Intake = Intake(),
     _ body: @escaping @Sendable (TestAPI) async throws -> Void
   ) async throws {
     let server = APIServer(
       coordinator: try bench.coordinator(pools: pools),
-      tokens: try TokenTable(text: "somebody \(token)\nelse \(token)-2\n"), maxBodyBytes: maxBodyBytes)
+      tokens: try TokenTable(text: "somebody \(token)\nelse \(token)-2\n"), maxBodyBytes: maxBodyBytes,
+      intake: intake)
     try await whileListening(server, logger: bench.log.logger()) { port in
       try await body(TestAPI(address: "http://127.0.0.1:\(port)", bench: bench))
     }

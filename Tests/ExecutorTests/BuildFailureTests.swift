@@ -116,6 +116,20 @@ import Testing
     #expect(KnownCause.hint(exitCode: 1, tail: Array("no idea".utf8)) == nil)
   }
 
+  @Test func twoExportsThatMeetAreNoFaultOfTheBuilder() throws {
+    let ingest = "layout/ingest/386bb94f4c3c87ad00b48cc6e284f7c4ededd1f80ba5744e798babfd826913b8/data"
+    let error = "failed to open data file: open /home/x/\(ingest): no such file or directory: unknown"
+    let line =
+      #"{"vertexes":[{"digest":"sha256:"# + String(repeating: "a", count: 64)
+      + #"","name":"exporting to oci image format","started":"2026-11-22T02:00:00Z","error":"\#(error)"}]}"# + "\n"
+    var raw = RawProgress()
+    var progress = BuildProgress()
+    for event in raw.feed(ArraySlice(Array(line.utf8))) + raw.finish() { _ = progress.apply(event) }
+    _ = progress.finish()
+    let failure = BuildFailure.classify(progress, BuildFailure.Facts(ending: .exited(1), title: "core@1"))
+    #expect(failure.code == "export-damaged", "\(failure)")
+  }
+
   @Test func namesTheStepAndTheFile() throws {
     let facts = BuildFailure.Facts(ending: .exited(1), title: "core@1")
     let step = BuildFailure.classify(try Fixture.progress("run-failed"), facts)

@@ -70,6 +70,22 @@ final class FaultyFarm: @unchecked Sendable {
     try start(name)
   }
 
+  /// Which executor runs something.
+  func holder() async throws -> String {
+    let row = try await farm.rows("SELECT executor FROM jobs WHERE state = 'running'").first
+    let executor = try #require(row?.first)
+    return try #require(lock.withLock { running.keys.first { executor.hasPrefix($0 + "-") } })
+  }
+
+  /// As systemd does; it runs again when it has ended well.
+  func tellToStop(_ name: String) async throws {
+    let process = try process(name)
+    process.terminate()
+    try await eventually("\(name) has ended", seconds: 30) { !process.isRunning }
+    #expect(process.terminationReason == .exit && process.terminationStatus == 0)
+    try start(name)
+  }
+
   /// Stopped, as a machine that swaps or is suspended.
   func stop(_ name: String, seconds: Double) async throws {
     let victim = try process(name).processIdentifier
@@ -81,19 +97,19 @@ final class FaultyFarm: @unchecked Sendable {
   // MARK: Services
 
   /// Runs again when it returns.
-  func services(kill name: String, wiping folder: String? = nil) async throws {
+  func services(kill name: String, wiping folder: String? = nil, setting: String...) async throws {
     try await services("kill", name)
     if let folder { try FileManager.default.removeItem(at: Self.root.appendingPathComponent(".farm/\(folder)")) }
-    try await services("up", name)
+    try await services("up", name, setting: setting)
   }
 
   /// Foundation takes a program for running while anything that it started holds a descriptor of its own; what
   /// Python starts gets none of them.
-  func services(_ words: String...) async throws {
+  func services(_ words: String..., setting: [String] = []) async throws {
     let script = Self.root.appendingPathComponent("scripts/services").path
     let closing = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
     let result = try await farm.kiln.run(
-      ["-c", closing, script] + words, program: URL(fileURLWithPath: "/usr/bin/python3"))
+      ["-c", closing, "env"] + setting + [script] + words, program: URL(fileURLWithPath: "/usr/bin/python3"))
     guard result.status == 0 else { throw KilnProgram.Unexpected("services \(words): \(result.errors)") }
   }
 

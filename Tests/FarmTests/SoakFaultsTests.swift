@@ -21,8 +21,10 @@ struct SoakFaultsTests {
       try await farm.watchInvariants()
       try await Soak(farm, disks, SeededRandom(seed: seed)).run()
     } catch {
+      // Whatever was down for a fault: what is to be removed needs it.
+      _ = try? await OutsideTool(try Services.require("KILN_TEST_SERVICES")).run(["up"])
       await farm.end(failed: true)
-      try await disks.remove()
+      try? await disks.remove()
       throw error
     }
     await farm.end(failed: false)
@@ -39,6 +41,9 @@ private struct SmallDisks {
   let registry = FaultyFarm.root.appendingPathComponent(".farm/registry/data")
 
   init() async throws {
+    // What an interrupted run left.
+    for disk in [store, executor] { _ = try? await OutsideTool("umount").run([disk.path]) }
+    try await psql("DROP TABLESPACE IF EXISTS \(Self.tablespace)")
     try await mount(store, "256m")
     try await mount(executor, "64m")
     try await OutsideTool("chown").run(["postgres", store.path])
@@ -112,6 +117,7 @@ private final class Soak: Sendable {
   private let faulty: FaultyFarm
   private let disks: SmallDisks
   private let random: SeededRandom
+  private let began = Date()
   private let state = Mutex(State())
 
   private struct State {
@@ -145,9 +151,12 @@ private final class Soak: Sendable {
   private static let steady = ["steady-1", "steady-2"]
   /// Without SBOMs, which cost more processor time than the builds.
   private static let bare = ["KILN_SYFT": "", "PATH": "/usr/local/bin:/usr/bin:/bin"]
+  private static let libfaketime =
+    ["x86_64", "aarch64"].map { "/usr/lib/\($0)-linux-gnu/faketime/libfaketime.so.1" }
+    .first { FileManager.default.fileExists(atPath: $0) } ?? "libfaketime.so.1"
   /// Its wall clock alone; `faketime` would be a process between us and the executor.
   private static let anHourOff = [
-    "LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "FAKETIME": "+1h", "DONT_FAKE_MONOTONIC": "1",
+    "LD_PRELOAD": libfaketime, "FAKETIME": "+1h", "DONT_FAKE_MONOTONIC": "1",
   ]
 
   // MARK: The whole
@@ -439,6 +448,9 @@ private final class Soak: Sendable {
     let late = try await farm.rows(
       "SELECT count(*) FROM attempts WHERE executor LIKE 'late-%' AND outcome = 'succeeded'")
     #expect(late != [["0"]], "the executor whose clock is an hour off did nothing")
+    let log = try String(contentsOf: farm.kiln.folder.appendingPathComponent("executor-late.log"), encoding: .utf8)
+    let first = try #require(ISO8601DateFormatter().date(from: String(log.prefix(19)) + "Z"))
+    #expect(first.timeIntervalSince(began) > 3000, "its clock was right: \(first)")
     try await farm.expectRecordsPull(count: 3 * state.withLock { $0.catalogs })
   }
 

@@ -59,9 +59,7 @@ struct SoakFaultsRecoveryTests {
         try await kiln.json(["submit", "--wait", "--json", "--catalog", folder, "two"], as: BuildDetail.self)
       }
       try await eventually("the step runs") { farm.counter.all[step] == 1 }
-      let holder = try #require(
-        try await farm.rows("SELECT executor FROM jobs WHERE state = 'running'").first?.first)
-      let victim = try #require(names.first { holder.hasPrefix($0) })
+      let victim = try await faulty.holder()
       try faulty.end(victim)
       let began = ContinuousClock.now
       try await eventually("the step runs elsewhere", seconds: 120) { farm.counter.all[step] == 2 }

@@ -181,7 +181,7 @@ final class TestFarm: @unchecked Sendable {
   /// Nothing was written that must not be, all has ended, and it fits together.
   func expectInvariants() async throws {
     for row in try await rows("SELECT what FROM oracle_violations LIMIT 20") { Issue.record("\(row)") }
-    for (statement, wrong) in Invariants.statements {
+    for (statement, wrong) in Invariants.statements(.postgres) {
       for row in try await rows("\(statement) LIMIT 20") { Issue.record("\(wrong): \(row)") }
     }
     for row in try await rows(Invariants.openWork) { Issue.record("not ended: \(row)") }

@@ -59,7 +59,7 @@ enum Oracle {
       world.violate("\(try row.text("what")) (at \(try row.integer("at") - 1_700_000_000_000) ms)")
     }
     try await checkDead(world)
-    for (statement, what) in Invariants.statements {
+    for (statement, what) in Invariants.statements(.sqlite) {
       for row in try await rows(engine, statement) { world.violate("\(what): \(try row.text("what"))") }
     }
     let builds = Set(try await rows(engine, "SELECT id FROM builds").map { try $0.text("id") })

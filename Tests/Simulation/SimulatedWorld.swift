@@ -157,9 +157,9 @@ struct SimulatedConnection: SQLEngine {
     if procedure.name == Procedure.claim.name, case .text(let job) = arguments[0], case .text(let nonce) = arguments[2]
     {
       process.asked.insert(JobID(text: job))
-      if let row = rows.first, row.optionalText("state") == "running", row.optionalText("holder_nonce") == nonce {
-        process.isAttemptOpen = true
-      }
+      // Asked again after the lease was out, it may be refused: then there is nothing to write any more.
+      process.isAttemptOpen =
+        rows.first?.optionalText("state") == "running" && rows.first?.optionalText("holder_nonce") == nonce
     }
     try await after()
     return rows

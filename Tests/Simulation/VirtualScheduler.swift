@@ -127,7 +127,7 @@ final class SimulatedProcess: TaskExecutor, @unchecked Sendable {
   }
 
   func enqueue(_ job: consuming ExecutorJob) {
-    precondition(Thread.current === scheduler.thread, "\(name) has a task that runs elsewhere")
+    guard Thread.current === scheduler.thread else { fatalError("\(name) has a task that runs elsewhere") }
     let job = UnownedJob(job)
     if isAlive { scheduler.enqueue(job, self) }
   }

@@ -140,7 +140,7 @@ package final class TCPProxy: @unchecked Sendable {
       guard count > 0 else { break }
       let allowed = allowance(count)
       let isWritten = Self.write(buffer[..<allowed], to: sink)
-      cutIfReached()
+      if allowed > 0 { cutIfReached() }
       guard isWritten, allowed == count else { break }
     }
     condition.withLock { end(pair) }

@@ -16,11 +16,15 @@ package struct APIServer: Sendable {
   let tokens: TokenTable
   let maxBodyBytes: Int
   let evidenceBells: EvidenceBells
+  let intake: Intake
 
-  package init(coordinator: Coordinator, tokens: TokenTable, maxBodyBytes: Int = 64 << 20) {
+  package init(
+    coordinator: Coordinator, tokens: TokenTable, maxBodyBytes: Int = 64 << 20, intake: Intake = Intake()
+  ) {
     self.coordinator = coordinator
     self.tokens = tokens
     self.maxBodyBytes = maxBodyBytes
+    self.intake = intake
     evidenceBells = EvidenceBells(coordinator: coordinator)
   }
 
@@ -60,8 +64,10 @@ package struct APIServer: Sendable {
       guard let platform = Platform(String(text)) else { throw Problem(.badRequest, "'\(text)' is not a platform") }
       return platform
     }
-    let work = try await work(request, platforms)
-    return try JSONReply(ForecastReport(try await coordinator.forecast(work.plan, scope: .release)))
+    return try await intake.admit {
+      let work = try await work(request, platforms)
+      return try JSONReply(ForecastReport(try await coordinator.forecast(work.plan, scope: .release)))
+    }
   }
 
   /// Body and query as for `work`; also `priority` and `retryFailed`.
@@ -71,6 +77,10 @@ package struct APIServer: Sendable {
       throw Problem(
         .badRequest, "the header Idempotency-Key is missing", hint: "send any text that is new for each build")
     }
+    return try await intake.admit { try await accept(request, context, key) }
+  }
+
+  private func accept(_ request: Request, _ context: APIContext, _ key: String) async throws -> JSONReply {
     let (work, query) = (try await work(request), request.uri.queryParameters)
     let (accepted, forecast) = try await coordinator.submit(
       work,

@@ -49,8 +49,8 @@ package struct Product: Sendable, Hashable {
   package var targets: [ProductTarget]
   package var matrix: Matrix?
   package var tests: [SmokeTest]
-  /// How often its tests are tried; nil: as the pool says.
-  package var testRetries: RetryRule?
+  /// What differs from the pool's rule for tests.
+  package var testRetries: RetryChange?
 }
 
 package struct ProductTarget: Sendable, Hashable {

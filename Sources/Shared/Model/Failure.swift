@@ -80,6 +80,27 @@ package struct RetryRule: Sendable, Hashable, Codable {
   }
 }
 
+/// What is other than in a pool's rule.
+package struct RetryChange: Sendable, Hashable, Codable {
+  package var attempts: Int?
+  package var firstDelaySeconds: Double?
+  package var maximumDelaySeconds: Double?
+
+  package init(attempts: Int? = nil, firstDelaySeconds: Double? = nil, maximumDelaySeconds: Double? = nil) {
+    self.attempts = attempts
+    self.firstDelaySeconds = firstDelaySeconds
+    self.maximumDelaySeconds = maximumDelaySeconds
+  }
+
+  /// The maximum holds where only one of the two delays is said, and they cross.
+  package func applied(to rule: RetryRule) -> RetryRule {
+    let first = firstDelaySeconds ?? rule.firstDelaySeconds
+    let maximum = maximumDelaySeconds ?? max(rule.maximumDelaySeconds, first)
+    return RetryRule(
+      attempts: attempts ?? rule.attempts, firstDelaySeconds: min(first, maximum), maximumDelaySeconds: maximum)
+  }
+}
+
 package struct RetryPolicy: Sendable, Hashable, Codable {
   package var infrastructure = RetryRule(attempts: 5, firstDelaySeconds: 5, maximumDelaySeconds: 300)
   package var build = RetryRule(attempts: 2, firstDelaySeconds: 5, maximumDelaySeconds: 60)

@@ -35,7 +35,7 @@ package enum JobSpec: Sendable, Hashable, Codable {
   /// How often it is tried in a pool.
   package func retries(in pool: Pool) -> RetryPolicy {
     var policy = pool.retries
-    if case .finish(let cell) = self, let rule = cell.testRetries { policy.test = rule }
+    if case .finish(let cell) = self, let change = cell.testRetries { policy.test = change.applied(to: policy.test) }
     return policy
   }
 

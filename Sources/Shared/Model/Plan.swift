@@ -83,13 +83,13 @@ package struct PlannedCell: Sendable, Hashable, Codable {
   /// From the base upwards; never empty.
   package var path: [LayerKey]
   package var tests: [SmokeTest]
-  /// How often they are tried, which is in no key; nil: as the pool says.
-  package var testRetries: RetryRule?
+  /// What differs from the pool's rule for tests; in no key.
+  package var testRetries: RetryChange?
 
   package init(
     key: CellKey, product: String, productVersion: String, variant: String, target: BuildTarget, manifest: String,
     template: FragmentVersion, fragments: [FragmentVersion], base: BaseImage, path: [LayerKey], tests: [SmokeTest],
-    testRetries: RetryRule? = nil
+    testRetries: RetryChange? = nil
   ) {
     self.key = key
     self.product = product

@@ -103,19 +103,19 @@ extension CatalogLoader {
   }
 
   /// Only of its tests: a layer is several products', and its pool says how often it is tried.
-  private func testRetries(_ fields: Fields) -> RetryRule? {
+  private func testRetries(_ fields: Fields) -> RetryChange? {
     guard let retries = fields.mapping("retries") else { return nil }
     defer { retries.finish() }
     guard let test = retries.mapping("test") else { return nil }
-    var rule = RetryPolicy().test
-    if let attempts = test.integer("attempts", in: 1...100) { rule.attempts = attempts }
-    if let seconds = test.integer("firstDelaySeconds", in: 0...86_400) { rule.firstDelaySeconds = Double(seconds) }
-    if let seconds = test.integer("maximumDelaySeconds", in: 0...86_400) { rule.maximumDelaySeconds = Double(seconds) }
+    let change = RetryChange(
+      attempts: test.integer("attempts", in: 1...100),
+      firstDelaySeconds: test.integer("firstDelaySeconds", in: 0...86_400).map(Double.init),
+      maximumDelaySeconds: test.integer("maximumDelaySeconds", in: 0...86_400).map(Double.init))
     test.finish()
-    if rule.firstDelaySeconds > rule.maximumDelaySeconds {
+    if let first = change.firstDelaySeconds, let maximum = change.maximumDelaySeconds, first > maximum {
       test.report("firstDelaySeconds", line: test.line, "the first delay is longer than the maximum")
     }
-    return rule
+    return change
   }
 
   private func targets(_ fields: Fields) -> [ProductTarget] {
