@@ -4,7 +4,7 @@ import RecordStore
 import TestSupport
 import Testing
 
-/// `make soak`: how soon work goes on after a fault, measured on an idle farm. docs/soak.md has the last run.
+/// `make soak`: how soon work goes on after a fault, measured on an idle farm. See docs/soak.md.
 @Suite("Soak: recovery", .serialized, .timeLimit(.minutes(30)))
 struct SoakFaultsRecoveryTests {
   static let rounds = 5
