@@ -106,12 +106,57 @@ private final class Soak: Sendable {
   static let coordinatorPoints = Failpoint.allCases.filter { !$0.rawValue.hasPrefix("attempt.") }
   static let executorPoints = Failpoint.allCases.filter { $0.rawValue.hasPrefix("attempt.") }
 
-  static let wanted: [Fault: Int] = [
-    .executorKilled: 100, .executorAtFailpoint: 100, .coordinatorAtFailpoint: 20 * coordinatorPoints.count,
-    .executorStopped: 50, .brokerKilled: 20, .brokerWiped: 3, .storeStopped: 10, .connectionsCut: 10,
-    .registryKilled: 10, .engineInStep: 10, .engineInExport: 10, .engineInPush: 10, .executorDiskFull: 5,
-    .registryDiskFull: 5, .storeDiskFull: 5, .poison: 100, .duplicate: 900,
+  /// What is done beside each other, and how often, until there was enough of all of it.
+  private struct Phase: Sendable {
+    let name: String
+    let wanted: [Fault: Int]
+    /// Each of them at least so often.
+    var points: [Failpoint] = []
+    var timesAtEachPoint = 0
+    let tasks: [@Sendable (Soak) async throws -> Void]
+  }
+
+  /// One kind after the other, so that work goes on and each kind meets it in all its states; in the end all
+  /// kinds at the same time.
+  private static let phases: [Phase] = [
+    Phase(
+      name: "coordinators and messages", wanted: [.executorKilled: 90, .poison: 100, .duplicate: 900],
+      points: coordinatorPoints, timesAtEachPoint: 20,
+      tasks: [
+        { try await $0.armCoordinators("c1", half: 0) }, { try await $0.armCoordinators("c2", half: 1) },
+        { try await $0.killExecutors() }, { try await $0.sendMessages() },
+      ]),
+    Phase(
+      name: "executors", wanted: [.executorAtFailpoint: 100, .executorStopped: 50], points: executorPoints,
+      timesAtEachPoint: 10, tasks: Soak.armed.map { name in { try await $0.armExecutors(name) } } + stoppers),
+    Phase(name: "broker", wanted: [.brokerKilled: 18, .brokerWiped: 3], tasks: [{ try await $0.harmBroker() }]),
+    Phase(
+      name: "store and registry", wanted: [.storeStopped: 9, .connectionsCut: 9, .registryKilled: 9],
+      tasks: [{ try await $0.harmStore() }, { try await $0.harmRegistry() }]),
+    Phase(
+      name: "engines", wanted: [.engineInStep: 9, .engineInExport: 9, .engineInPush: 9],
+      tasks: [{ try await $0.killEngines() }]),
+    Phase(
+      name: "disks", wanted: [.executorDiskFull: 5, .registryDiskFull: 5, .storeDiskFull: 5],
+      tasks: [{ try await $0.fillDisks() }]),
+    Phase(
+      name: "all at once",
+      wanted: [
+        .executorKilled: 10, .executorAtFailpoint: 3, .coordinatorAtFailpoint: 5, .executorStopped: 4,
+        .brokerKilled: 2, .storeStopped: 1, .connectionsCut: 1, .registryKilled: 1, .engineInStep: 1,
+        .engineInExport: 1, .engineInPush: 1, .executorDiskFull: 1, .registryDiskFull: 1, .storeDiskFull: 1,
+        .poison: 4, .duplicate: 40,
+      ],
+      tasks: [
+        { try await $0.armCoordinators("c1", half: 0) }, { try await $0.armCoordinators("c2", half: 1) },
+        { try await $0.killExecutors() }, { try await $0.sendMessages() }, { try await $0.harmBroker() },
+        { try await $0.harmStore() }, { try await $0.harmRegistry() }, { try await $0.killEngines() },
+        { try await $0.fillDisks() },
+      ] + Soak.armed.map { name in { try await $0.armExecutors(name) } } + stoppers),
   ]
+  private static let stoppers: [@Sendable (Soak) async throws -> Void] = stopped.map { name in
+    { try await $0.stopExecutor(name) }
+  }
 
   private let farm: TestFarm
   private let faulty: FaultyFarm
@@ -125,7 +170,14 @@ private final class Soak: Sendable {
     var reached: [Failpoint: Int] = [:]
     var accepted: Set<BuildID> = []
     var ended = 0
+    /// Of the phase that goes on: what the counts must come to.
+    var target: [Fault: Int] = [:]
+    var points: [Failpoint] = []
+    var timesAtEachPoint = 0
+    var isPhaseOver = false
     var isOver = false
+    /// Daemons that a fault's task starts and ends by itself.
+    var owned: Set<String> = []
     var catalogs = 0
     /// Built, and there to be submitted again.
     var built: [TestCatalog] = []
@@ -168,22 +220,15 @@ private final class Soak: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       for _ in 0..<4 { group.addTask { try await self.submitBuilds() } }
       for _ in 0..<2 { group.addTask { try await self.submitAgain() } }
-      group.addTask { try await self.report() }
-      let faults: [@Sendable () async throws -> Void] = [
-        { try await self.killExecutors() }, { try await self.armExecutors("armed-1") },
-        { try await self.armExecutors("armed-2") }, { try await self.armCoordinators("c1", half: 0) },
-        { try await self.armCoordinators("c2", half: 1) }, { try await self.harmBroker() },
-        { try await self.harmStore() },
-        { try await self.harmRegistry() }, { try await self.killEngines() }, { try await self.fillDisks() },
-        { try await self.sendMessages() }, { try await self.superviseTheRest() },
-      ]
-      for fault in faults { group.addTask { try await fault() } }
-      for name in Self.stopped { group.addTask { try await self.stopExecutor(name) } }
+      group.addTask { try await self.supervise() }
+      group.addTask {
+        for phase in Self.phases { try await self.go(through: phase) }
+        self.state.withLock { $0.isOver = true }
+      }
       try await group.waitForAll()
     }
     let minutes = Int((ContinuousClock.now - began) / .seconds(60))
     try await faulty.services("up")
-    for name in ["c1", "c2"] { try faulty.restart(name) }
     try await eventually("all that was accepted ends", seconds: 600) {
       try await farm.rows(Invariants.openWork).isEmpty
     }
@@ -191,41 +236,63 @@ private final class Soak: Sendable {
     try await write(minutes: minutes)
   }
 
-  private var isOver: Bool { state.withLock { $0.isOver } }
+  private func go(through phase: Phase) async throws {
+    let began = ContinuousClock.now
+    state.withLock { state in
+      state.target = phase.wanted
+      for (fault, count) in state.counts { state.target[fault]? += count }
+      (state.points, state.timesAtEachPoint, state.isPhaseOver) = (phase.points, phase.timesAtEachPoint, false)
+    }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for task in phase.tasks { group.addTask { try await task(self) } }
+      group.addTask { await self.report(phase.name) }
+      try await group.waitForAll()
+    }
+    print("\(phase.name): \(Int((ContinuousClock.now - began) / .seconds(1))) s")
+  }
 
-  /// Counts a fault that is over. When there were enough of each, all faults end.
+  private var isOver: Bool { state.withLock { $0.isOver } }
+  private var isPhaseOver: Bool { state.withLock { $0.isPhaseOver } }
+
+  /// Counts a fault that is over. When there were enough of each, the phase's tasks end.
   private func count(_ fault: Fault, _ many: Int = 1) {
     state.withLock { state in
       state.counts[fault, default: 0] += many
-      let isEnough = Self.wanted.allSatisfy { state.counts[$0] ?? 0 >= $1 }
-      if isEnough, Failpoint.allCases.allSatisfy({ state.reached[$0] ?? 0 >= Self.wantedAt($0) }) {
-        state.isOver = true
-      }
+      state.isPhaseOver =
+        state.target.allSatisfy { state.counts[$0] ?? 0 >= $1 }
+        && state.points.allSatisfy { state.reached[$0] ?? 0 >= state.timesAtEachPoint }
     }
   }
 
-  private static func wantedAt(_ point: Failpoint) -> Int { coordinatorPoints.contains(point) ? 20 : 10 }
-
+  /// Shorter where the phase ends.
   private func pause(_ seconds: ClosedRange<Double>) async {
     let end = ContinuousClock.now.advanced(
       by: .seconds(seconds.lowerBound + (seconds.upperBound - seconds.lowerBound) * random.fraction()))
-    while ContinuousClock.now < end, !isOver { try? await Task.sleep(for: .milliseconds(100)) }
+    while ContinuousClock.now < end, !isPhaseOver { try? await Task.sleep(for: .milliseconds(100)) }
   }
 
-  private func report() async throws {
-    while !isOver {
+  private func report(_ phase: String) async {
+    while !isPhaseOver {
       await pause(30...30)
-      let (counts, ended, reached) = state.withLock { ($0.counts, $0.ended, $0.reached) }
-      let missing = Self.wanted.compactMap { fault, wanted in
-        let there = counts[fault] ?? 0
+      let state = state.withLock { $0 }
+      let missing = state.target.compactMap { fault, wanted in
+        let there = state.counts[fault] ?? 0
         return there < wanted ? "\(fault.rawValue) \(there)/\(wanted)" : nil
       }
-      let points = Failpoint.allCases.compactMap { point in
-        let there = reached[point] ?? 0
-        return there < Self.wantedAt(point) ? "\(point.rawValue) \(there)" : nil
+      let points = state.points.compactMap { point in
+        let there = state.reached[point] ?? 0
+        return there < state.timesAtEachPoint ? "\(point.rawValue) \(there)" : nil
       }
-      print("\(ended) builds; to do: \(missing.sorted().joined(separator: ", ")); \(points.joined(separator: ", "))")
+      print("\(phase), \(state.ended) builds; to do: \((missing.sorted() + points).joined(separator: ", "))")
     }
+  }
+
+  /// While `work` goes on, nobody else starts or ends these.
+  private func owning(_ names: [String], _ work: () async throws -> Void) async throws {
+    state.withLock { $0.owned.formUnion(names) }
+    try await work()
+    for name in names { try faulty.restart(name) }
+    state.withLock { $0.owned.subtract(names) }
   }
 
   // MARK: Builds
@@ -239,7 +306,9 @@ private final class Soak: Sendable {
       let catalog = try TestCatalog(
         in: farm.kiln.folder, base: "\(farm.registry)/base", port: farm.counter.port, run: "\(number)",
         platforms: ["linux/amd64"])
-      while try await farm.kiln.run(["lock", "--catalog", catalog.folder.path]).status != 0 { await pause(1...1) }
+      while try await farm.kiln.run(["lock", "--catalog", catalog.folder.path]).status != 0 {
+        try await Task.sleep(for: .seconds(1))
+      }
       try await submit(catalog)
       state.withLock { $0.built.append(catalog) }
     }
@@ -250,7 +319,7 @@ private final class Soak: Sendable {
     while !isOver {
       let built = state.withLock { $0.built }
       if built.isEmpty {
-        await pause(1...1)
+        try await Task.sleep(for: .seconds(1))
       } else {
         try await submit(built[Int(random.fraction() * Double(built.count))])
       }
@@ -281,36 +350,41 @@ private final class Soak: Sendable {
   // MARK: Faults
 
   private func killExecutors() async throws {
-    while !isOver {
-      await pause(3...9)
-      try faulty.restart(Self.killed[random.fraction() < 0.5 ? 0 : 1])
-      count(.executorKilled)
+    try await owning(Self.killed) {
+      while !isPhaseOver {
+        await pause(2...6)
+        try faulty.restart(Self.killed[random.fraction() < 0.5 ? 0 : 1])
+        count(.executorKilled)
+      }
     }
   }
 
   private func armExecutors(_ name: String) async throws {
-    while !isOver {
-      let point = try #require(leastReached(Self.executorPoints))
-      if try await dies(name, at: point, seconds: 40) { count(.executorAtFailpoint) }
+    try await owning([name]) {
+      while !isPhaseOver {
+        let point = try #require(leastReached(Self.executorPoints))
+        if try await dies(name, at: point, seconds: 40) { count(.executorAtFailpoint) }
+      }
     }
-    try faulty.restart(name)
   }
 
   private func armCoordinators(_ name: String, half: Int) async throws {
-    while !isOver {
-      // Not both for the same, or what only one of them does would wait for the other.
-      let points = Self.coordinatorPoints.enumerated().filter { $0.offset % 2 == half }.map(\.element)
-      let reached = state.withLock { $0.reached }
-      let isDone = points.allSatisfy { reached[$0] ?? 0 >= Self.wantedAt($0) }
-      let point = try #require(leastReached(isDone ? Self.coordinatorPoints : points))
-      if try await dies(name, at: point, seconds: 12) { count(.coordinatorAtFailpoint) }
+    try await owning([name]) {
+      while !isPhaseOver {
+        // Not both for the same, or what only one of them does would wait for the other.
+        let points = Self.coordinatorPoints.enumerated().filter { $0.offset % 2 == half }.map(\.element)
+        let (reached, wanted) = state.withLock { ($0.reached, $0.timesAtEachPoint) }
+        let isDone = points.allSatisfy { reached[$0] ?? 0 >= wanted }
+        let point = try #require(leastReached(isDone ? Self.coordinatorPoints : points))
+        if try await dies(name, at: point, seconds: 12) { count(.coordinatorAtFailpoint) }
+      }
     }
   }
 
-  /// One of those that were reached least often.
+  /// One of those that were reached too seldom, or of all.
   private func leastReached(_ points: [Failpoint]) -> Failpoint? {
-    let reached = state.withLock { $0.reached }
-    let open = points.filter { reached[$0] ?? 0 < Self.wantedAt($0) }
+    let (reached, wanted) = state.withLock { ($0.reached, $0.timesAtEachPoint) }
+    let open = points.filter { reached[$0] ?? 0 < wanted }
     let candidates = open.isEmpty ? points : open
     return candidates[Int(random.fraction() * Double(candidates.count))]
   }
@@ -321,7 +395,7 @@ private final class Soak: Sendable {
     try faulty.start(name, adding: ["KILN_FAILPOINT": point.rawValue])
     let process = try faulty.process(name)
     let end = ContinuousClock.now.advanced(by: .seconds(seconds))
-    while process.isRunning, ContinuousClock.now < end, !isOver { try await Task.sleep(for: .milliseconds(50)) }
+    while process.isRunning, ContinuousClock.now < end, !isPhaseOver { try await Task.sleep(for: .milliseconds(50)) }
     guard !process.isRunning else {
       try faulty.end(name)
       return false
@@ -336,20 +410,27 @@ private final class Soak: Sendable {
   }
 
   private func stopExecutor(_ name: String) async throws {
-    while !isOver {
+    try await owning([name]) {
       let running = "SELECT 1 FROM jobs WHERE state = 'running' AND executor LIKE '\(name)-%'"
-      while !isOver, (try? await farm.rows(running))?.isEmpty ?? true { await pause(1...2) }
-      if isOver { return }
-      try await faulty.stop(name, seconds: 33 + 10 * random.fraction())
-      count(.executorStopped)
-      await pause(15...25)
+      while !isPhaseOver {
+        while !isPhaseOver, (try? await farm.rows(running))?.isEmpty ?? true { await pause(1...2) }
+        if isPhaseOver { return }
+        // One that ended by itself has nothing to stop.
+        guard try faulty.process(name).isRunning else {
+          try faulty.start(name)
+          continue
+        }
+        try await faulty.stop(name, seconds: 33 + 7 * random.fraction())
+        count(.executorStopped)
+        await pause(5...10)
+      }
     }
   }
 
   private func harmBroker() async throws {
     var number = 0
-    while !isOver {
-      await pause(25...50)
+    while !isPhaseOver {
+      await pause(10...20)
       number += 1
       if number % 7 == 0 {
         try await faulty.services(kill: "rabbitmq", wiping: "rabbitmq/base")
@@ -362,19 +443,19 @@ private final class Soak: Sendable {
   }
 
   private func harmStore() async throws {
-    while !isOver {
-      await pause(15...35)
+    while !isPhaseOver {
+      await pause(6...14)
       try await faulty.services(kill: "postgres")
       count(.storeStopped)
-      await pause(15...35)
+      await pause(6...14)
       try? await farm.terminateConnections()
       count(.connectionsCut)
     }
   }
 
   private func harmRegistry() async throws {
-    while !isOver {
-      await pause(30...60)
+    while !isPhaseOver {
+      await pause(8...16)
       try await faulty.services(kill: "registry")
       count(.registryKilled)
     }
@@ -386,10 +467,12 @@ private final class Soak: Sendable {
       (.engineInStep, 0...0.8), (.engineInExport, 1.0...1.4), (.engineInPush, 1.5...2.0),
     ]
     var number = 0
-    while !isOver {
-      await pause(12...25)
+    while !isPhaseOver {
+      await pause(6...12)
       let before = farm.counter.all.values.reduce(0, +)
-      while !isOver, farm.counter.all.values.reduce(0, +) == before { try await Task.sleep(for: .milliseconds(20)) }
+      while !isPhaseOver, farm.counter.all.values.reduce(0, +) == before {
+        try await Task.sleep(for: .milliseconds(20))
+      }
       let (fault, delay) = phases[number % phases.count]
       await pause(delay)
       try await faulty.services(kill: number % 2 == 0 ? "engine-a" : "engine-b")
@@ -399,11 +482,11 @@ private final class Soak: Sendable {
   }
 
   private func fillDisks() async throws {
-    while !isOver {
+    while !isPhaseOver {
       for (fault, disk) in [
         (Fault.executorDiskFull, disks.executor), (.registryDiskFull, disks.registry), (.storeDiskFull, disks.store),
       ] {
-        await pause(15...30)
+        await pause(4...8)
         try await disks.fill(disk, seconds: 8)
         count(fault)
       }
@@ -412,8 +495,8 @@ private final class Soak: Sendable {
 
   /// What nobody understands, and what was said before: each job's message again, current or long past.
   private func sendMessages() async throws {
-    while !isOver {
-      await pause(4...8)
+    while !isPhaseOver {
+      await pause(2...4)
       try await faulty.poison(2)
       count(.poison, 2)
       let jobs = (try? await farm.rows("SELECT id, dispatch FROM jobs ORDER BY random() LIMIT 20")) ?? []
@@ -423,13 +506,15 @@ private final class Soak: Sendable {
     }
   }
 
-  /// What ended is started again, as systemd or compose would; the armed ones have their own.
-  private func superviseTheRest() async throws {
+  /// What ended is started again, as systemd or compose would.
+  private func supervise() async throws {
+    let all = ["c1", "c2", "c3", "full", "late"] + Self.killed + Self.armed + Self.stopped + Self.steady
     while !isOver {
-      for name in Self.stopped + Self.steady + ["full", "late", "c3"] where try !faulty.process(name).isRunning {
-        try faulty.start(name)
+      let owned = state.withLock { $0.owned }
+      for name in all where !owned.contains(name) {
+        if try !faulty.process(name).isRunning { try faulty.start(name) }
       }
-      await pause(1...2)
+      try await Task.sleep(for: .seconds(1))
     }
   }
 
