@@ -118,6 +118,7 @@ struct CoordinatorClient {
       }
       if left == Self.patience { Exit.complain("kiln: \(failure(response)); trying again for a while") }
       left -= 1
+      // Jittered: who was turned away together does not come back together.
       try await Task.sleep(for: .seconds(min(max(seconds, 1), 10) * Double.random(in: 0.75...1.25)))
     }
   }

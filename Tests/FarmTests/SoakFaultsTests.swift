@@ -7,8 +7,9 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// `make soak`: every fault of docs/failure-modes.md that comes from outside, all kinds at the same time and
-/// hundreds of times, while builds are submitted one after the other.
+/// `make soak`: every fault of docs/failure-modes.md that comes from outside, hundreds of times, one kind after
+/// the other and in the end all at the same time, while builds are submitted one after the other. It waits for
+/// processes of others by looking again: nothing there tells it.
 @Suite("Soak: faults", .serialized, .timeLimit(.minutes(120)))
 struct SoakFaultsTests {
   @Test("whatever is done to a farm, and however often: nothing is lost, done twice or written late")

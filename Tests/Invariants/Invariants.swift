@@ -203,6 +203,5 @@ package enum Invariants {
         """, "a dead job without its letter"
       ),
     ]
-
   }
 }

@@ -127,6 +127,7 @@ final class SimulatedProcess: TaskExecutor, @unchecked Sendable {
   }
 
   func enqueue(_ job: consuming ExecutorJob) {
+    // Kept with its message where the code is optimised, as a precondition's is not.
     guard Thread.current === scheduler.thread else { fatalError("\(name) has a task that runs elsewhere") }
     let job = UnownedJob(job)
     if isAlive { scheduler.enqueue(job, self) }
