@@ -1,38 +1,43 @@
 import Foundation
 import Model
+import Synchronization
 
-/// Failpoints for tests of the real program: KILN_FAILPOINT=NAME stops the process there, at once, as
-/// SIGKILL would; KILN_FAILPOINT=NAME:N at the Nth time.
+/// Failpoints for tests of the real program: KILN_FAILPOINT=NAME[:N],… stops the process, at once, as SIGKILL
+/// would, where it reaches one of them, for the Nth time; its last words say which.
 struct Failpointing: Failpoints {
-  let point: Failpoint
-  let remaining: Countdown
+  private let left: Left
 
-  // Unchecked: `left` is only touched under `lock`.
-  final class Countdown: @unchecked Sendable {
-    private let lock = NSLock()
-    private var left: Int
-    init(_ count: Int) { left = count }
-    func isOver() -> Bool {
-      lock.withLock {
-        left -= 1
-        return left == 0
-      }
-    }
+  private final class Left: Sendable {
+    let counts: Mutex<[Failpoint: Int]>
+    init(_ counts: [Failpoint: Int]) { self.counts = Mutex(counts) }
   }
 
   func reach(_ point: Failpoint) async throws {
-    if point == self.point, remaining.isOver() { kill(getpid(), SIGKILL) }
+    let isHere = left.counts.withLock { counts in
+      counts[point]? -= 1
+      return counts[point] == 0
+    }
+    guard isHere else { return }
+    FileHandle.standardError.write(Data("\(Self.lastWords)\(point.rawValue)\n".utf8))
+    kill(getpid(), SIGKILL)
   }
+
+  static let lastWords = "kiln: killed at failpoint "
 
   static func effects() throws -> Effects {
     guard let text = Environment.value("KILN_FAILPOINT") else { return .system() }
-    let parts = text.split(separator: ":").map(String.init)
-    guard let name = parts.first, let point = Failpoint(rawValue: name), parts.count == 1 || Int(parts[1]) != nil else {
-      throw Failure(
-        .input, code: "bad-failpoint", "KILN_FAILPOINT: '\(text)' is no failpoint",
-        hint: "there are: \(Failpoint.allCases.map(\.rawValue).joined(separator: ", "))")
+    var counts: [Failpoint: Int] = [:]
+    for word in text.split(separator: ",", omittingEmptySubsequences: false) {
+      let parts = word.split(separator: ":", omittingEmptySubsequences: false)
+      guard let point = Failpoint(rawValue: String(parts[0])), parts.count <= 2,
+        let count = parts.count == 2 ? Int(parts[1]) : 1, count > 0
+      else {
+        throw Failure(
+          .input, code: "bad-failpoint", "KILN_FAILPOINT: '\(word)' is no failpoint",
+          hint: "there are: \(Failpoint.allCases.map(\.rawValue).joined(separator: ", "))")
+      }
+      counts[point] = count
     }
-    return .system(
-      failpoints: Failpointing(point: point, remaining: Countdown(parts.count > 1 ? Int(parts[1]) ?? 1 : 1)))
+    return .system(failpoints: Failpointing(left: Left(counts)))
   }
 }

@@ -113,10 +113,7 @@ struct FaultTests {
     farm.counter.hold("-core")
     let build = Task { try await farm.submit() }
     try await eventually("the broker takes the delivery back") {
-      try ["amd64-1", "amd64-2"].contains { name in
-        try String(contentsOf: farm.kiln.folder.appendingPathComponent("executor-\(name).log"), encoding: .utf8)
-          .contains("the broker closed a slot's channel")
-      }
+      try ["amd64-1", "amd64-2"].contains { try faulty.log(of: $0).contains("the broker closed a slot's channel") }
     }
     // Whoever gets it now finds the job taken.
     try await Task.sleep(for: .seconds(4))

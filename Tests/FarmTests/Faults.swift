@@ -51,6 +51,12 @@ final class FaultyFarm: @unchecked Sendable {
 
   func process(_ name: String) throws -> Process { try #require(lock.withLock { running[name] }) }
 
+  /// All that a daemon has said so far, in all its lives.
+  func log(of name: String) throws -> String {
+    let file = addresses.indices.contains { name == "c\($0 + 1)" } ? "\(name).log" : "executor-\(name).log"
+    return try String(contentsOf: farm.kiln.folder.appendingPathComponent(file), encoding: .utf8)
+  }
+
   /// No daemon ended but by our hand.
   func expectAllRun() {
     for (name, process) in lock.withLock({ running }) {

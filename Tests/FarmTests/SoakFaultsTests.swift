@@ -33,56 +33,6 @@ struct SoakFaultsTests {
   }
 }
 
-/// File systems of a few MiB, for what must run out of space.
-private struct SmallDisks {
-  static let tablespace = "kiln_soak"
-  let store = URL(fileURLWithPath: "/var/tmp/kiln-soak-store")
-  let executor = URL(fileURLWithPath: "/var/tmp/kiln-soak-executor")
-  /// `scripts/soak` has made this one small, before the registry began.
-  let registry = FaultyFarm.root.appendingPathComponent(".farm/registry/data")
-
-  init() async throws {
-    // What an interrupted run left.
-    for disk in [store, executor] { _ = try? await OutsideTool("umount").run([disk.path]) }
-    try await psql("DROP TABLESPACE IF EXISTS \(Self.tablespace)")
-    try await mount(store, "256m")
-    try await mount(executor, "64m")
-    try await OutsideTool("chown").run(["postgres", store.path])
-    try await psql("CREATE TABLESPACE \(Self.tablespace) LOCATION '\(store.path)'")
-  }
-
-  func remove() async throws {
-    try await psql("DROP TABLESPACE \(Self.tablespace)")
-    for disk in [store, executor] {
-      try await OutsideTool("umount").run([disk.path])
-      try FileManager.default.removeItem(at: disk)
-    }
-  }
-
-  private func mount(_ folder: URL, _ size: String) async throws {
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    try await OutsideTool("mount").run(["-t", "tmpfs", "-o", "size=\(size)", "tmpfs", folder.path])
-  }
-
-  private func psql(_ statement: String) async throws {
-    try await OutsideTool("psql").run([try Services.require("KILN_TEST_POSTGRES_URL"), "-c", statement])
-  }
-
-  /// No byte is left there while `seconds` pass.
-  func fill(_ folder: URL, seconds: Double) async throws {
-    let file = folder.appendingPathComponent("filler")
-    defer { try? FileManager.default.removeItem(at: file) }
-    // Ends with "no space left", which is what it is for.
-    _ = try? await OutsideTool("dd").run(["if=/dev/zero", "of=\(file.path)", "bs=64k"])
-    let end = ContinuousClock.now.advanced(by: .seconds(seconds))
-    while ContinuousClock.now < end {
-      // What others gave back is taken, too.
-      _ = try? await OutsideTool("dd").run(["if=/dev/zero", "of=\(file.path)", "bs=4k", "oflag=append", "conv=notrunc"])
-      try? await Task.sleep(for: .milliseconds(200))
-    }
-  }
-}
-
 private final class Soak: Sendable {
   enum Fault: String, CaseIterable {
     case executorKilled = "executor killed"
@@ -124,7 +74,7 @@ private final class Soak: Sendable {
       name: "coordinators and messages", wanted: [.executorKilled: 90, .poison: 100, .duplicate: 900],
       points: coordinatorPoints, timesAtEachPoint: 20,
       tasks: [
-        { try await $0.armCoordinators("c1", half: 0) }, { try await $0.armCoordinators("c2", half: 1) },
+        { try await $0.armCoordinators("c1") }, { try await $0.armCoordinators("c2") },
         { try await $0.killExecutors() }, { try await $0.sendMessages() },
       ]),
     Phase(
@@ -149,7 +99,7 @@ private final class Soak: Sendable {
         .poison: 4, .duplicate: 40,
       ],
       tasks: [
-        { try await $0.armCoordinators("c1", half: 0) }, { try await $0.armCoordinators("c2", half: 1) },
+        { try await $0.armCoordinators("c1") }, { try await $0.armCoordinators("c2") },
         { try await $0.killExecutors() }, { try await $0.sendMessages() }, { try await $0.harmBroker() },
         { try await $0.harmStore() }, { try await $0.harmRegistry() }, { try await $0.killEngines() },
         { try await $0.fillDisks() },
@@ -163,6 +113,8 @@ private final class Soak: Sendable {
   private let faulty: FaultyFarm
   private let disks: SmallDisks
   private let random: SeededRandom
+  /// Names of phases, while one of them is worked on; otherwise all, and what they counted is written.
+  private let chosen = ProcessInfo.processInfo.environment["KILN_TEST_PHASES"]?.split(separator: ",").map(String.init)
   private let began = Date()
   private let state = Mutex(State())
 
@@ -189,19 +141,16 @@ private final class Soak: Sendable {
     (self.farm, self.disks, self.random) = (farm, disks, random)
     let engines = [farm.engineA, farm.engineB]
     var executors: [(name: String, engine: String, adding: [String: String])] = []
-    for (index, name) in (Self.killed + Self.armed + Self.stopped + Self.steady).enumerated() {
-      executors.append((name, engines[index % 2], Self.bare))
+    for (index, name) in Self.executors.enumerated() {
+      let adding = ["full": ["KILN_HOME": disks.executor.path], "late": Self.anHourOff][name] ?? [:]
+      executors.append((name, engines[index % 2], Self.bare.merging(adding) { $1 }))
     }
-    executors.append(("full", farm.engineB, Self.bare.merging(["KILN_HOME": disks.executor.path]) { $1 }))
-    executors.append(("late", farm.engineA, Self.bare.merging(Self.anHourOff) { $1 }))
     faulty = FaultyFarm(farm, coordinators: 3, executors: executors)
   }
 
-  private static let killed = ["killed-1", "killed-2"]
   private static let armed = ["armed-1", "armed-2"]
   private static let stopped = ["stopped-1", "stopped-2", "stopped-3", "stopped-4"]
-  /// These suffer only from what the services suffer.
-  private static let steady = ["steady-1", "steady-2"]
+  private static let executors = armed + stopped + ["full", "late", "steady-1", "steady-2", "steady-3", "steady-4"]
   /// Without SBOMs, which cost more processor time than the builds.
   private static let bare = ["KILN_SYFT": "", "PATH": "/usr/local/bin:/usr/bin:/bin"]
   private static let libfaketime =
@@ -223,7 +172,7 @@ private final class Soak: Sendable {
       for _ in 0..<2 { group.addTask { try await self.submitAgain() } }
       group.addTask { try await self.supervise() }
       group.addTask {
-        for phase in Self.phases { try await self.go(through: phase) }
+        for phase in Self.phases where self.chosen?.contains(phase.name) ?? true { try await self.go(through: phase) }
         self.state.withLock { $0.isOver = true }
       }
       try await group.waitForAll()
@@ -234,7 +183,7 @@ private final class Soak: Sendable {
       try await farm.rows(Invariants.openWork).isEmpty
     }
     try await expectWell()
-    try await write(minutes: minutes)
+    if chosen == nil { try await write(minutes: minutes) }
   }
 
   private func go(through phase: Phase) async throws {
@@ -333,15 +282,19 @@ private final class Soak: Sendable {
       state.keys += 1
       return "key-\(state.keys)"
     }
-    var build: BuildDetail?
+    struct Reply: Decodable {
+      struct Build: Decodable { var id: BuildID }
+      var build: Build
+    }
+    var build: BuildID?
     while build == nil {
       // As a client does: the same key, until there is an answer, from whichever coordinator.
       let address = faulty.addresses[Int(random.fraction() * 3)]
       let words = ["submit", "--json", "--key", key, "--coordinator", address, "--catalog", catalog.folder.path]
-      build = try? await farm.kiln.json(words)
+      build = try? await farm.kiln.json(words, as: Reply.self).build.id
       if build == nil { try await Task.sleep(for: .milliseconds(300)) }
     }
-    let id = try #require(build?.summary.id)
+    let id = try #require(build)
     _ = state.withLock { $0.accepted.insert(id) }
     let ended = "SELECT 1 FROM builds WHERE id = '\(id)' AND state NOT IN ('accepted', 'running', 'publishing')"
     while (try? await farm.rows(ended))?.isEmpty ?? true { try await Task.sleep(for: .seconds(2)) }
@@ -350,52 +303,58 @@ private final class Soak: Sendable {
 
   // MARK: Faults
 
+  /// Any that is nobody's, every other time one that has work; it is started again by `supervise`.
   private func killExecutors() async throws {
-    try await owning(Self.killed) {
-      while !isPhaseOver {
-        await pause(2...6)
-        try faulty.restart(Self.killed[random.fraction() < 0.5 ? 0 : 1])
-        count(.executorKilled)
+    let running = "SELECT executor FROM jobs WHERE state = 'running' AND executor IS NOT NULL ORDER BY random()"
+    while !isPhaseOver {
+      await pause(2...6)
+      let owned = state.withLock { $0.owned }
+      let candidates = Self.executors.filter { !owned.contains($0) }
+      var victim = candidates[Int(random.fraction() * Double(candidates.count))]
+      if random.fraction() < 0.5 {
+        let busy = (try? await farm.rows(running))?.compactMap { row in
+          candidates.first { row[0].hasPrefix("\($0)-") }
+        }
+        guard let first = busy?.first else { continue }
+        victim = first
       }
+      guard try faulty.process(victim).isRunning else { continue }
+      try faulty.end(victim)
+      count(.executorKilled)
     }
   }
 
   private func armExecutors(_ name: String) async throws {
     try await owning([name]) {
       while !isPhaseOver {
-        let point = try #require(leastReached(Self.executorPoints))
-        if try await dies(name, at: point, seconds: 40) { count(.executorAtFailpoint) }
+        if try await dies(name, at: open(Self.executorPoints)) { count(.executorAtFailpoint) }
       }
     }
   }
 
-  private func armCoordinators(_ name: String, half: Int) async throws {
+  private func armCoordinators(_ name: String) async throws {
     try await owning([name]) {
       while !isPhaseOver {
-        // Not both for the same, or what only one of them does would wait for the other.
-        let points = Self.coordinatorPoints.enumerated().filter { $0.offset % 2 == half }.map(\.element)
-        let (reached, wanted) = state.withLock { ($0.reached, $0.timesAtEachPoint) }
-        let isDone = points.allSatisfy { reached[$0] ?? 0 >= wanted }
-        let point = try #require(leastReached(isDone ? Self.coordinatorPoints : points))
-        if try await dies(name, at: point, seconds: 12) { count(.coordinatorAtFailpoint) }
+        if try await dies(name, at: open(Self.coordinatorPoints)) { count(.coordinatorAtFailpoint) }
       }
     }
   }
 
-  /// One of those that were reached too seldom, or of all.
-  private func leastReached(_ points: [Failpoint]) -> Failpoint? {
-    let (reached, wanted) = state.withLock { ($0.reached, $0.timesAtEachPoint) }
-    let open = points.filter { reached[$0] ?? 0 < wanted }
-    let candidates = open.isEmpty ? points : open
-    return candidates[Int(random.fraction() * Double(candidates.count))]
+  /// Those that were reached too seldom; all, where the phase asks for none of them.
+  private func open(_ points: [Failpoint]) -> [Failpoint] {
+    let open = state.withLock { state in
+      points.filter { state.points.contains($0) && state.reached[$0] ?? 0 < state.timesAtEachPoint }
+    }
+    return open.isEmpty ? points : open
   }
 
-  /// Starts a daemon that kills itself at a failpoint; false where it did not come there in time, and is killed.
-  private func dies(_ name: String, at point: Failpoint, seconds: Double) async throws -> Bool {
+  /// Starts a daemon that kills itself at whichever failpoint it reaches first; false where it did not come to any
+  /// before long, and is killed.
+  private func dies(_ name: String, at points: [Failpoint]) async throws -> Bool {
     try faulty.end(name)
-    try faulty.start(name, adding: ["KILN_FAILPOINT": point.rawValue])
+    try faulty.start(name, adding: ["KILN_FAILPOINT": points.map(\.rawValue).joined(separator: ",")])
     let process = try faulty.process(name)
-    let end = ContinuousClock.now.advanced(by: .seconds(seconds))
+    let end = ContinuousClock.now.advanced(by: .seconds(30))
     while process.isRunning, ContinuousClock.now < end, !isPhaseOver { try await Task.sleep(for: .milliseconds(50)) }
     guard !process.isRunning else {
       try faulty.end(name)
@@ -406,6 +365,8 @@ private final class Soak: Sendable {
       await pause(1...2)
       return false
     }
+    let lastWords = try #require(faulty.log(of: name).split(separator: "\n").last?.split(separator: " ").last)
+    let point = try #require(Failpoint(rawValue: String(lastWords)), "\(name) was killed by somebody else")
     state.withLock { $0.reached[point, default: 0] += 1 }
     return true
   }
@@ -509,10 +470,8 @@ private final class Soak: Sendable {
 
   /// What ended is started again, as systemd or compose would.
   private func supervise() async throws {
-    let all = ["c1", "c2", "c3", "full", "late"] + Self.killed + Self.armed + Self.stopped + Self.steady
     while !isOver {
-      let owned = state.withLock { $0.owned }
-      for name in all where !owned.contains(name) {
+      for name in ["c1", "c2", "c3"] + Self.executors where !state.withLock({ $0.owned.contains(name) }) {
         if try !faulty.process(name).isRunning { try faulty.start(name) }
       }
       try await Task.sleep(for: .seconds(1))
@@ -534,8 +493,7 @@ private final class Soak: Sendable {
     let late = try await farm.rows(
       "SELECT count(*) FROM attempts WHERE executor LIKE 'late-%' AND outcome = 'succeeded'")
     #expect(late != [["0"]], "the executor whose clock is an hour off did nothing")
-    let log = try String(contentsOf: farm.kiln.folder.appendingPathComponent("executor-late.log"), encoding: .utf8)
-    let first = try #require(ISO8601DateFormatter().date(from: String(log.prefix(19)) + "Z"))
+    let first = try #require(ISO8601DateFormatter().date(from: faulty.log(of: "late").prefix(19) + "Z"))
     #expect(first.timeIntervalSince(began) > 3000, "its clock was right: \(first)")
     try await farm.expectRecordsPull(count: 3 * state.withLock { $0.catalogs })
   }

@@ -218,6 +218,7 @@ struct CommandLineTests {
       (["KILN_LOG_LEVEL": "loud"], Int32(2), "'loud' is not a log level"),
       (["KILN_FAILPOINT": "nowhere"], 2, "submit.before-contexts"),
       (["KILN_FAILPOINT": "attempt.after-claim:x"], 2, "is no failpoint"),
+      (["KILN_FAILPOINT": "attempt.after-claim,attempt.after-claim:0"], 2, "is no failpoint"),
       (["DOCKER_HOST": "unix:///absent.sock"], 4, "is the engine running?"),
     ])
   func buildSettings(_ environment: [String: String], _ status: Int32, _ says: String) async throws {
