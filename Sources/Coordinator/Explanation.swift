@@ -11,12 +11,15 @@ package struct Explanation: Sendable, Hashable, Codable {
   package var because: [String]
   /// Why there is such a job at all.
   package var cause: [String]
+  /// What the builder's own cache had of a layer, and why not the rest; nothing before a builder has told of it.
+  package var cache: [String]
 
   package init(_ context: JobContext) {
     let summary = context.job.summary
     (job, title, state) = (summary.id, summary.title, summary.state)
     because = Self.reasons(context)
     cause = Self.causes(context)
+    cache = Self.cache(context)
   }
 
   // MARK: Its state
@@ -104,6 +107,32 @@ package struct Explanation: Sendable, Hashable, Codable {
     default: found.append("on something else")
     }
     return found.isEmpty ? ["with another refresh epoch, or by another version of Kiln"] : found
+  }
+
+  // MARK: The builder's cache
+
+  private static func cache(_ context: JobContext) -> [String] {
+    guard let built = context.built else { return [] }
+    let (executor, steps) = (built.executor, built.steps.filter { isInstruction($0.name) })
+    if steps.isEmpty { return [] }
+    let cached = steps.filter(\.cached).count
+    let found = "\(cached) of its \(steps.count) steps were in the cache of \(executor)'s builder"
+    guard let first = steps.first(where: { !$0.cached }) else { return [found] }
+    let earlier = context.earlierBuilders
+    let reason =
+      if earlier.contains(executor) {
+        "it built this layer before, and has forgotten it since: pruned, or made anew"
+      } else if earlier.isEmpty {
+        "no builder had built this layer before"
+      } else {
+        "it was built before by \(earlier.map(\.text).joined(separator: ", ")); builders do not share their caches"
+      }
+    return ["\(found); not \(first.name.prefix(100)): \(reason)"]
+  }
+
+  /// Of the steps that a builder tells of, those of the Dockerfile that make something: "[2/3] RUN …".
+  private static func isInstruction(_ name: String) -> Bool {
+    name.prefixMatch(of: #/\[[^\]]*\d+/\d+\] (?!FROM )/#) != nil
   }
 
   private static func changed(_ new: [String: String], _ old: [String: String]) -> [String] {

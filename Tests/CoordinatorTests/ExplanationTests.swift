@@ -68,6 +68,69 @@ import Testing
     }
   }
 
+  /// As a builder tells of it, with what is not the Dockerfile's among it.
+  private func steps(_ cached: Bool...) -> [StepTiming] {
+    [
+      StepTiming(name: "[internal] load build definition from Dockerfile", seconds: 0, cached: false),
+      StepTiming(name: "[1/3] FROM base", seconds: 0, cached: true),
+    ]
+      + zip(["[2/3] COPY a b", "[core-made 3/3] RUN make"], cached).map {
+        StepTiming(name: $0, seconds: 1, cached: $1)
+      } + [StepTiming(name: "exporting to oci image format", seconds: 1, cached: false)]
+  }
+
+  /// Claims the first layer that there is to build, tells of its steps, in two pieces, and finishes it.
+  private func buildFirst(_ bench: Bench, _ build: AcceptedBuild, _ name: String, _ steps: [StepTiming]) async throws
+    -> JobID
+  {
+    let id = try job(await bench.build(build), "core")
+    let outcome = try await bench.store.claim(
+      id, executor: ExecutorName(text: name), nonce: UUID().uuidString, leaseSeconds: 30)
+    guard case .granted(let claim) = outcome else { throw Failure(.input, code: "refused", "\(outcome)") }
+    let bytes = Array(try JSONEncoder().encode(steps))
+    for (sequence, piece) in [bytes.prefix(20), bytes.dropFirst(20)].enumerated() {
+      try await bench.store.append(
+        EvidenceChunk(stream: .steps, sequence: sequence, bytes: Array(piece)), fence: claim.fence)
+    }
+    try await Worker(bench).finish(claim)
+    return id
+  }
+
+  @Test func whatABuilderRanSaysWhyItsCacheHadItNot() async throws {
+    try await Bench.with { bench in
+      try await bench.queue.prepare([Bench.pool])
+      let first = try await bench.submit()
+      let waiting = try job(await bench.build(first), "core")
+      #expect(try await explain(bench, waiting).cache == [])
+      let new = try await explain(bench, buildFirst(bench, first, "one", steps(true, false)))
+      let found = "1 of its 2 steps were in the cache of one's builder"
+      #expect(new.cache == ["\(found); not [core-made 3/3] RUN make: no builder had built this layer before"])
+      try await bench.finish(first, worker: Worker(bench))
+      // Its image is lost three times, and it is built again by others.
+      let reasons = [
+        (
+          "two", steps(false, false),
+          "0 of its 2 steps were in the cache of two's builder; not [2/3] COPY a b: it was built before by one; builders do not share their caches"
+        ),
+        (
+          "one", steps(true, false),
+          "\(found); not [core-made 3/3] RUN make: it built this layer before, and has forgotten it since: pruned, or made anew"
+        ),
+        ("two", steps(true, true), "2 of its 2 steps were in the cache of two's builder"),
+      ]
+      for (number, (name, steps, expected)) in reasons.enumerated() {
+        let built = try await bench.build(first).layers.first {
+          $0.title.hasPrefix("core") && $0.platform.description == Bench.amd64
+        }
+        try bench.delete(try #require(built?.image))
+        let again = try await bench.submit(key: "again-\(number)")
+        let job = try await buildFirst(bench, again, name, steps)
+        #expect(try await explain(bench, job).cache == [expected])
+        try await bench.finish(again, worker: Worker(bench))
+      }
+    }
+  }
+
   @Test func whatIsBuiltOtherwiseThanBeforeSaysHow() async throws {
     try await Bench.with { bench in
       _ = try await bench.run()

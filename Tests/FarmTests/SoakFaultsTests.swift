@@ -71,13 +71,6 @@ private final class Soak: Sendable {
   /// kinds at the same time.
   private static let phases: [Phase] = [
     Phase(
-      name: "coordinators and messages", wanted: [.executorKilled: 90, .poison: 100, .duplicate: 900],
-      points: coordinatorPoints, timesAtEachPoint: 20,
-      tasks: [
-        { try await $0.armCoordinators("c1") }, { try await $0.armCoordinators("c2") },
-        { try await $0.killExecutors() }, { try await $0.sendMessages() },
-      ]),
-    Phase(
       name: "executors", wanted: [.executorAtFailpoint: 100, .executorStopped: 50], points: executorPoints,
       timesAtEachPoint: 10, tasks: Soak.armed.map { name in { try await $0.armExecutors(name) } } + stoppers),
     Phase(name: "broker", wanted: [.brokerKilled: 18, .brokerWiped: 3], tasks: [{ try await $0.harmBroker() }]),
@@ -90,6 +83,13 @@ private final class Soak: Sendable {
     Phase(
       name: "disks", wanted: [.executorDiskFull: 5, .registryDiskFull: 5, .storeDiskFull: 5],
       tasks: [{ try await $0.fillDisks() }]),
+    Phase(
+      name: "coordinators and messages", wanted: [.executorKilled: 90, .poison: 100, .duplicate: 900],
+      points: coordinatorPoints, timesAtEachPoint: 20,
+      tasks: [
+        { try await $0.armCoordinators("c1") }, { try await $0.armCoordinators("c2") },
+        { try await $0.armCoordinators("c3") }, { try await $0.killExecutors() }, { try await $0.sendMessages() },
+      ]),
     Phase(
       name: "all at once",
       wanted: [
@@ -168,8 +168,8 @@ private final class Soak: Sendable {
     try await farm.waitForCoordinators()
     let began = ContinuousClock.now
     try await withThrowingTaskGroup(of: Void.self) { group in
-      for _ in 0..<4 { group.addTask { try await self.submitBuilds() } }
-      for _ in 0..<2 { group.addTask { try await self.submitAgain() } }
+      for _ in 0..<8 { group.addTask { try await self.submitBuilds() } }
+      for _ in 0..<4 { group.addTask { try await self.submitAgain() } }
       group.addTask { try await self.supervise() }
       group.addTask {
         for phase in Self.phases where self.chosen?.contains(phase.name) ?? true { try await self.go(through: phase) }
@@ -297,7 +297,7 @@ private final class Soak: Sendable {
     let id = try #require(build)
     _ = state.withLock { $0.accepted.insert(id) }
     let ended = "SELECT 1 FROM builds WHERE id = '\(id)' AND state NOT IN ('accepted', 'running', 'publishing')"
-    while (try? await farm.rows(ended))?.isEmpty ?? true { try await Task.sleep(for: .seconds(2)) }
+    while (try? await farm.rows(ended))?.isEmpty ?? true { try await Task.sleep(for: .seconds(3)) }
     state.withLock { $0.ended += 1 }
   }
 
@@ -340,12 +340,15 @@ private final class Soak: Sendable {
     }
   }
 
-  /// Those that were reached too seldom; all, where the phase asks for none of them.
+  /// Half of those that were reached too seldom, or else nothing would come past the first ones; of all, where the
+  /// phase asks for none of them.
   private func open(_ points: [Failpoint]) -> [Failpoint] {
     let open = state.withLock { state in
       points.filter { state.points.contains($0) && state.reached[$0] ?? 0 < state.timesAtEachPoint }
     }
-    return open.isEmpty ? points : open
+    let candidates = open.isEmpty ? points : open
+    let half = candidates.filter { _ in random.fraction() < 0.5 }
+    return half.isEmpty ? candidates : half
   }
 
   /// Starts a daemon that kills itself at whichever failpoint it reaches first; false where it did not come to any

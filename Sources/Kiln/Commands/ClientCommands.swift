@@ -142,7 +142,7 @@ struct StatusCommand: AsyncParsableCommand {
 
 struct ExplainCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "explain", abstract: "Why a job waits, failed, or was needed at all.",
+    commandName: "explain", abstract: "Why a job waits, failed, was needed at all, or was not in a cache.",
     discussion: "Of a build, the jobs that others wait for, or that ended badly.")
   @ArgumentParser.Argument(help: "A job or a build.") var id: String
   @OptionGroup var reader: ReaderOptions
@@ -168,6 +168,7 @@ struct ExplainCommand: AsyncParsableCommand {
       Output.write("job \(item.job) \(item.title): \(item.state)\n")
       for line in item.because { Output.write("  \(line)\n") }
       for line in item.cause { Output.write("  why: \(line)\n") }
+      for line in item.cache { Output.write("  cache: \(line)\n") }
     }
     if more > 0 { Output.write("\(more) more jobs, which wait for these or stand in the same line\n") }
   }

@@ -22,6 +22,11 @@ package struct JobContext: Sendable, Hashable {
     package var problem: String?
   }
 
+  package struct Built: Sendable, Hashable {
+    package var executor: ExecutorName
+    package var steps: [StepTiming]
+  }
+
   package var job: JobDetail
   /// What it waits for, and what that waits for, down to where the work is.
   package var below: [Below]
@@ -31,4 +36,8 @@ package struct JobContext: Sendable, Hashable {
   package var previous: PlannedLayer?
   /// Of the layers that these two stand on.
   package var parentTitles: [LayerKey: String]
+  /// The last attempt whose builder has told what it did.
+  package var built: Built? = nil
+  /// Who built the same layer for jobs before this one, each once.
+  package var earlierBuilders: [ExecutorName] = []
 }

@@ -1,3 +1,4 @@
+import Foundation
 package import Model
 
 extension SQLRecordStore {
@@ -19,9 +20,34 @@ extension SQLRecordStore {
           let found = try store.run("SELECT title FROM layers WHERE scope = $1 AND key = $2", [scope, .id(key)])
           context.parentTitles[key] = found.first?.optionalText("title")
         }
+        context.built = try Self.built(id, store)
+        context.earlierBuilders = try store.run(
+          """
+          SELECT DISTINCT a.executor AS executor FROM jobs now
+          JOIN jobs j ON j.scope = now.scope AND j.layer_key = now.layer_key AND j.generation < now.generation
+          JOIN attempts a ON a.job_id = j.id AND a.outcome = 'succeeded'
+          WHERE now.id = $1 ORDER BY a.executor
+          """, [.id(id)]
+        ).map { ExecutorName(text: try $0.text("executor")) }
       }
       return context
     }
+  }
+
+  private static func built(_ job: JobID, _ store: any SQLTransaction) throws -> JobContext.Built? {
+    let rows = try store.run(
+      """
+      SELECT a.executor AS executor, e.bytes AS bytes FROM evidence e
+      JOIN attempts a ON a.job_id = e.job_id AND a.attempt = e.attempt
+      WHERE e.job_id = $1 AND e.stream = $2 AND e.attempt = (
+        SELECT max(attempt) FROM evidence WHERE job_id = $1 AND stream = $2)
+      ORDER BY e.sequence
+      """, [.id(job), .text(EvidenceChunk.Stream.steps.rawValue)])
+    guard let executor = try rows.first?.text("executor") else { return nil }
+    let bytes = try rows.flatMap { try $0.bytes("bytes") }
+    // The last piece of an executor that was killed may be missing.
+    guard let steps = try? JSONDecoder().decode([StepTiming].self, from: Data(bytes)) else { return nil }
+    return JobContext.Built(executor: ExecutorName(text: executor), steps: steps)
   }
 
   private static func below(_ first: LayerKey?, _ scope: SQLValue, _ store: any SQLTransaction) throws
