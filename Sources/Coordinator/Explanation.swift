@@ -113,17 +113,22 @@ package struct Explanation: Sendable, Hashable, Codable {
 
   private static func cache(_ context: JobContext) -> [String] {
     guard let built = context.built else { return [] }
-    let (executor, steps) = (built.executor, built.steps.filter { isInstruction($0.name) })
+    // A build that was done again in one attempt tells of each step again.
+    var names: Set<String> = []
+    let steps = built.steps.filter { isInstruction($0.name) && names.insert($0.name).inserted }
+    let executor = built.executor
     if steps.isEmpty { return [] }
     let cached = steps.filter(\.cached).count
     let found = "\(cached) of its \(steps.count) steps were in the cache of \(executor)'s builder"
     guard let first = steps.first(where: { !$0.cached }) else { return [found] }
     let earlier = context.earlierBuilders
     let reason =
-      if earlier.contains(executor) {
+      if earlier.isEmpty {
+        "no builder had finished this layer before"
+      } else if context.parentVaries {
+        "what it stands on was built again, and came out otherwise"
+      } else if earlier.contains(executor) {
         "it built this layer before, and has forgotten it since: pruned, or made anew"
-      } else if earlier.isEmpty {
-        "no builder had built this layer before"
       } else {
         "it was built before by \(earlier.map(\.text).joined(separator: ", ")); builders do not share their caches"
       }

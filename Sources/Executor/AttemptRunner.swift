@@ -7,9 +7,13 @@ import Registry
 /// Sees one delivered job through: claim, work under a lease, and how it ended, written with the fence.
 ///
 /// Returns when the store knows the end, so that the delivery may be acknowledged. Throws only
-/// `CancellationError`, after the job was given back.
+/// `CancellationError`, after the job was given back, and `NotClaimed`.
 struct AttemptRunner {
   let executor: Executor
+  /// Then nothing is claimed any more.
+  var isStopping: @Sendable () -> Bool = { false }
+
+  struct NotClaimed: Error {}
 
   private var time: any TimeSource { executor.effects.time }
 
@@ -19,6 +23,8 @@ struct AttemptRunner {
     try await executor.effects.failpoints.reach(.attemptBeforeClaim)
     let nonce = executor.effects.identifier()
     let (sent, outcome) = try await persist {
+      // What a try before this one may have claimed, its lease will tell.
+      if isStopping() { throw NotClaimed() }
       // Of the call that is answered: whichever took effect first, it renews the lease.
       let sent = time.monotonicSeconds()
       let outcome = try await executor.store.claim(

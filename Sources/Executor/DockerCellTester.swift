@@ -89,38 +89,68 @@ package struct DockerCellTester: CellTester {
     }
     let container = EngineNames.container(executor, request.job, number)
     var arguments = [
-      "run", "--rm", "--name", container, "--label", EngineNames.label(executor), "--platform", "\(request.platform)",
-      "--pull", "never", "--network", "none", "--log-driver", "none", "--memory", settings.memoryLimit,
+      "run", "--name", container, "--label", EngineNames.label(executor), "--platform", "\(request.platform)",
+      "--pull", "never", "--network", "none", "--memory", settings.memoryLimit,
       "--pids-limit", "\(settings.maxProcesses)",
+      "--log-driver", "local", "--log-opt", "max-size=1m", "--log-opt", "max-file=1", "--log-opt", "compress=false",
     ]
     if let accelerator = request.accelerator { arguments += ["--gpus", accelerator.count.map { "\($0)" } ?? "all"] }
     arguments += ["--entrypoint", program, image] + test.command.dropFirst()
     let start = time.monotonicSeconds()
     let seconds = min(Double(test.timeoutSeconds), withinSeconds)
     let command = engine.docker.program(arguments, deadlineSeconds: seconds)
-    let result = try await withCleanup {
-      try await command.run(time: time)
+    return try await withCleanup {
+      let end = try await command.run(time: time)
+      let seconds = time.monotonicSeconds() - start
+      let account = Self.isDoubtful(test, end) ? await account(of: container) : nil
+      return try Self.result(test, end, account, seconds: seconds)
     } cleanup: {
       // A container outlives its client.
       _ = try? await engine.docker.run(["rm", "--force", "--volumes", container])
     }
-    return try Self.result(test, result, seconds: time.monotonicSeconds() - start)
   }
 
-  /// What a container's end means for its test. Pure.
-  static func result(_ test: SmokeTest, _ end: Program.Result, seconds: Double) throws -> TestResult {
+  /// What the engine itself has of a container.
+  struct Account: Sendable {
+    /// Nil: it has not run to its end.
+    var exitCode: Int?
+    var output: [UInt8]
+  }
+
+  /// Nil where the engine does not tell.
+  private func account(of container: String) async -> Account? {
+    let format = "{{.State.Status}} {{.State.ExitCode}}"
+    guard let state = try? await engine.docker.run(["inspect", "--format", format, container]), state.succeeded,
+      let logs = try? await engine.docker.run(["logs", container]), logs.succeeded
+    else { return nil }
+    let words = state.outputText.split(whereSeparator: \.isWhitespace)
+    return Account(exitCode: words.first == "exited" ? words.last.flatMap { Int($0) } : nil, output: logs.output)
+  }
+
+  /// What docker says of a container need not be the container's word: 125 is also docker's own, and where its
+  /// connection to the engine is slow or breaks, it loses output.
+  static func isDoubtful(_ test: SmokeTest, _ end: Program.Result) -> Bool {
+    end.ending == .exited(125)
+      || end.ending == .exited(0) && test.expectedOutput.map { !end.outputText.contains($0) } ?? false
+  }
+
+  /// What a container's end means for its test; `account` where the end is doubtful. Pure.
+  static func result(_ test: SmokeTest, _ end: Program.Result, _ account: Account?, seconds: Double) throws
+    -> TestResult
+  {
     var said = end.output + end.errors
     var exitCode: Int?
     var passed = false
     switch end.ending {
-    case .exited(125) where end.errorText.contains("docker: "):
-      throw Failure(.infrastructure, code: "container-not-started", "test '\(test.name)': \(end.errorText)")
+    case .exited(let code) where isDoubtful(test, end) && account?.exitCode != Int(code):
+      throw Failure(.infrastructure, code: "container-lost", "test '\(test.name)': \(end.errorText)")
     case .exited(let code):
       exitCode = Int(code)
       passed = code == 0
-      if passed, let expected = test.expectedOutput, !end.outputText.contains(expected) {
-        passed = false
-        said += Array("\n[standard output does not contain '\(expected)']".utf8)
+      if let account, passed, let expected = test.expectedOutput {
+        said = account.output + end.errors
+        passed = String(decoding: account.output, as: UTF8.self).contains(expected)
+        if !passed { said += Array("\n[standard output does not contain '\(expected)']".utf8) }
       }
     case .signalled(let signal):
       throw Failure(

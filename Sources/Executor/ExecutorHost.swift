@@ -95,9 +95,18 @@ package struct ExecutorHost: Sendable {
     var tests = DockerCellTester.Settings()
     tests.syft = syft
     let (engine, root) = (self.engine, engineFacts.localRoot)
+    let orphans = Orphans(
+      executor: facts.executor, engine: engine, facts: engineFacts, workFolder: workFolder, logger: logger)
     let check = HostWatch(
       freeBytes: { Engine.freeBytes(at: root) }, floorBytes: pool.diskFloorBytes,
-      prune: { try await engine.prune($0) }, liveness: { try await engine.liveness() })
+      prune: { try await engine.prune($0) },
+      liveness: {
+        if let problem = try await engine.liveness() { return problem }
+        // It may have been killed, and be there again.
+        let steps = try await orphans.endSteps()
+        if steps > 0 { logger.notice("ended steps of an engine that was killed", metadata: ["steps": "\(steps)"]) }
+        return nil
+      })
     return Executor(
       name: facts.executor, pool: pool, host: facts, store: store, queue: queue, images: images, builder: builder,
       tester: DockerCellTester(engine: engine, executor: facts.executor, settings: tests, time: time),

@@ -75,7 +75,10 @@ package struct ExecutorService: Service {
   private func serve() async throws {
     var hasFailed = false
     while !Task.isCancelled, !stop.isGiven {
-      if let problem = await executor.watch.problem(afterFailure: hasFailed, executor.logger) {
+      let asksEngine = hasFailed
+      let look = try await unlessStopped { await executor.watch.problem(afterFailure: asksEngine, executor.logger) }
+      guard let look else { return }
+      if let problem = look {
         executor.logger.error("this host takes no work", metadata: ["problem": "\(problem)"])
         try await pause(executor.settings.unfitSeconds)
         continue
@@ -95,19 +98,21 @@ package struct ExecutorService: Service {
 
   /// Shorter where the executor is told to stop.
   private func pause(_ seconds: Double) async throws {
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      group.addTask { try await executor.effects.time.sleep(seconds: seconds) }
-      group.addTask { try await stop.wait() }
-      defer { group.cancelAll() }
-      try await group.next()
-    }
+    _ = try await unlessStopped { try await executor.effects.time.sleep(seconds: seconds) }
   }
 
   /// Nil when the queue is closed, or on shutdown; a delivery that comes at that moment goes back with the slot.
   private func next(_ slot: any JobSlot) async throws -> Delivery? {
+    try await unlessStopped { try await slot.next() } ?? nil
+  }
+
+  /// What `body` comes to; nil where the executor is told to stop before, which cancels `body`.
+  private func unlessStopped<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws
+    -> Value?
+  {
     if stop.isGiven { return nil }
-    return try await withThrowingTaskGroup(of: Delivery?.self) { group in
-      group.addTask { try await slot.next() }
+    return try await withThrowingTaskGroup(of: Value?.self) { group in
+      group.addTask { try await body() }
       group.addTask {
         try await stop.wait()
         return nil
@@ -127,7 +132,12 @@ package struct ExecutorService: Service {
         try await slot.reject(delivery)
         continue
       }
-      let failed = try await AttemptRunner(executor: executor).run(message.job)
+      let failed: FailureClass?
+      do {
+        failed = try await AttemptRunner(executor: executor, isStopping: { stop.isGiven }).run(message.job)
+      } catch is AttemptRunner.NotClaimed {
+        return false  // The delivery goes back with the slot.
+      }
       // Only now: the store knows how it ended.
       try await slot.acknowledge(delivery)
       try await executor.effects.failpoints.reach(.attemptAfterAcknowledge)

@@ -77,6 +77,7 @@ package final class HostWatch: Sendable {
         log.notice(
           "the disk is nearly full: builder cache pruned", metadata: ["removed": "\(step)", "free": "\(free)"])
       } catch {
+        if Task.isCancelled { return }
         log.warning("the builder's cache cannot be pruned", metadata: ["error": "\(error)"])
         // Only how many bytes it has need not be known to remove them all.
         guard case .bytes = step else { return }

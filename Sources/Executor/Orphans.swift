@@ -96,8 +96,9 @@ package struct Orphans: Sendable {
 
   // MARK: Steps
 
-  /// A RUN step outlives a dockerd that was killed, even its restart; then nobody waits for it any more.
-  private func endSteps() async throws -> Int {
+  /// A RUN step outlives a dockerd that was killed, even its restart; then nobody waits for it any more. What
+  /// somebody waits for is left alone: this may be called at any time.
+  func endSteps() async throws -> Int {
     guard let root = facts.localRoot else { return 0 }
     guard getuid() == 0 else {
       logger.info("steps of a killed engine are not looked for: that needs root")

@@ -104,7 +104,7 @@ import Testing
       #expect(try await explain(bench, waiting).cache == [])
       let new = try await explain(bench, buildFirst(bench, first, "one", steps(true, false)))
       let found = "1 of its 2 steps were in the cache of one's builder"
-      #expect(new.cache == ["\(found); not [core-made 3/3] RUN make: no builder had built this layer before"])
+      #expect(new.cache == ["\(found); not [core-made 3/3] RUN make: no builder had finished this layer before"])
       try await bench.finish(first, worker: Worker(bench))
       // Its image is lost three times, and it is built again by others.
       let reasons = [

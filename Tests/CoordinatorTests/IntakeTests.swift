@@ -7,6 +7,12 @@ import RecordStore
 import TestSupport
 import Testing
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// More submissions at once than a coordinator takes.
 @Suite(.timeLimit(.minutes(1))) struct IntakeTests {
   @Test func whoIsTurnedAwayIsToldWhenToComeAgainAndThenAcceptedOnce() async throws {
@@ -46,6 +52,30 @@ import Testing
     }
   }
 
+  @Test func whoSendsSlowlyKeepsNobodyWaiting() async throws {
+    let intake = Intake(places: 1, maxWaiting: 1)
+    try await Bench.with { bench in
+      try await TestAPI.with(bench, intake: intake) { api in
+        // Their bytes are counted as long as somebody may still send more.
+        let uploads = try (0..<5).map { _ in try HalfUpload(to: api.address) }
+        try await eventually("their first bytes are here") { intake.held == 5 }
+        #expect(try await api.submit().status == 201)
+        for upload in uploads { upload.end() }
+        try await eventually("what nobody sends on is let go") { intake.held == 0 }
+      }
+    }
+  }
+
+  @Test func whatIsHeldIsBounded() throws {
+    let intake = Intake()
+    try intake.hold(70, most: 100)
+    let problem = #expect(throws: Problem.self) { try intake.hold(31, most: 100) }
+    #expect(problem?.status == 503 && problem?.title.hasPrefix(Intake.busy) == true)
+    try intake.hold(30, most: 100)
+    intake.release(70)
+    #expect(intake.held == 30)
+  }
+
   @Test func whoGivesUpWaitingLeavesTheLine() async throws {
     let intake = Intake(places: 1, maxWaiting: 1)
     let (held, release) = AsyncStream<Void>.makeStream()
@@ -60,4 +90,30 @@ import Testing
     try await holder.value
     #expect(try await next.value == 7)
   }
+}
+
+/// One byte of a catalog of a thousand.
+private struct HalfUpload {
+  private let descriptor: Int32
+
+  init(to address: String) throws {
+    let port = try #require(URL(string: address)?.port.flatMap(UInt16.init(exactly:)))
+    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var server = sockaddr_in()
+    server.sin_family = sa_family_t(AF_INET)
+    server.sin_port = port.bigEndian
+    server.sin_addr.s_addr = inet_addr("127.0.0.1")
+    let connected = withUnsafePointer(to: &server) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
+    let head = [
+      "POST /api/v1/builds HTTP/1.1", "Host: kiln", "Authorization: Bearer \(TestAPI.token)", "Idempotency-Key: half",
+      "Content-Length: 1000", "", "x",
+    ].joined(separator: "\r\n")
+    #expect(connected == 0 && write(descriptor, head, head.utf8.count) == head.utf8.count)
+  }
+
+  func end() { close(descriptor) }
 }

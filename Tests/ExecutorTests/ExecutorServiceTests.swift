@@ -46,6 +46,39 @@ import Testing
     }
     #expect(bench.store.claims == 0)
   }
+
+  /// The store has not answered the claim, and comes back when nothing more is to be taken.
+  @Test func whoWaitsForTheStoreStopsAtOnceAndClaimsNothingMore() async throws {
+    let bench = try Bench(drainSeconds: 1000)
+    bench.store.isAway = true
+    try await bench.run { group in
+      try await eventually("it asks for a job") { bench.store.unansweredClaims > 0 }
+      await group.triggerGracefulShutdown()
+    }
+    #expect(bench.store.claims == 0)
+    #expect(bench.queue.acknowledged == [])
+  }
+
+  @Test func whoseEngineHangsStopsAtOnce() async throws {
+    let bench = try Bench(drainSeconds: 1000)
+    bench.store.isLayer = true
+    let asked = Mutex(0)
+    let hangs = HostWatch(freeBytes: { nil }, floorBytes: 0) { _ in
+    } liveness: {
+      asked.withLock { $0 += 1 }
+      let (never, continuation) = AsyncStream<Never>.makeStream()
+      for await _ in never {}
+      continuation.finish()
+      throw CancellationError()
+    }
+    try await bench.run(watch: hangs) { group in
+      try await eventually("a job runs") { bench.builder.begun == 1 }
+      bench.builder.end(Failure(.infrastructure, code: "engine-gone", "it is gone"))
+      try await eventually("the engine is asked") { asked.withLock { $0 } == 1 }
+      await group.triggerGracefulShutdown()
+    }
+    #expect(bench.store.claims == 1)
+  }
 }
 
 /// An executor with one slot on a queue that never closes.
@@ -64,10 +97,11 @@ private struct Bench {
     queue = ScriptedQueue(jobs, closes: false)
   }
 
-  func run(_ body: (ServiceGroup) async throws -> Void) async throws {
+  func run(watch: HostWatch? = nil, _ body: (ServiceGroup) async throws -> Void) async throws {
     try await withExecutor(store, queue: queue, time: ShortSleeps()) { executor in
       var executor = executor
       executor.builder = builder
+      if let watch { executor.watch = watch }
       executor.settings.drainSeconds = drainSeconds
       executor.logger = Logger(label: "test") { _ in log }
       let group = ServiceGroup(services: [ExecutorService(executor)], logger: executor.logger)
@@ -80,10 +114,20 @@ private struct Bench {
 
 /// Builds until it is told to end; what it then says is that there is no image.
 private final class Held: LayerBuilder, Sendable {
-  private let state = Mutex((begun: 0, waiter: CheckedContinuation<Void, Never>?.none))
+  private struct State {
+    var begun = 0
+    var waiter: CheckedContinuation<Void, Never>?
+    var failure = Failure(.build, code: "no-image", "nothing was built")
+  }
+  private let state = Mutex(State())
 
   var begun: Int { state.withLock { $0.begun } }
-  func end() { state.withLock { $0.waiter.take() }?.resume() }
+  func end(_ failure: Failure? = nil) {
+    state.withLock { state in
+      if let failure { state.failure = failure }
+      return state.waiter.take()
+    }?.resume()
+  }
 
   func build(_ request: LayerBuildRequest, report: any BuildReport) async throws -> BuiltLayer {
     await withTaskCancellationHandler {
@@ -97,7 +141,7 @@ private final class Held: LayerBuilder, Sendable {
       end()
     }
     try Task.checkCancellation()
-    throw Failure(.build, code: "no-image", "nothing was built")
+    throw state.withLock { $0.failure }
   }
 }
 

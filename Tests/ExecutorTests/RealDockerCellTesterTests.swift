@@ -83,10 +83,40 @@ import Testing
     #expect(document["documentNamespace"]?.string == "urn:kiln:sbom:\(base.image.manifest.digest)")
   }
 
-  @Test func dockersOwnFaultIsNoFailedTest() {
-    let test = SmokeTest(name: "t", command: ["x"], timeoutSeconds: 1, expectedOutput: nil)
-    let end = Program.Result(ending: .exited(125), output: [], errors: Array("docker: Cannot connect".utf8))
-    let failure = #expect(throws: Failure.self) { _ = try DockerCellTester.result(test, end, seconds: 1) }
-    #expect(failure?.failureClass == .infrastructure)
+  /// What docker said, what the engine has, and what it means: nil, that nothing is known of the test.
+  @Test(arguments: [
+    (Int32(0), "a", Int?.none, "", Bool?.some(true)),
+    (0, "", 0, "a", true),
+    (0, "", 0, "b", false),
+    (0, "b", 0, "b", false),
+    (0, "", nil, "", nil),
+    (3, "a", nil, "", false),
+    (125, "a", nil, "", nil),
+    (125, "a", 0, "a", nil),
+    (125, "a", 125, "a", false),
+  ])
+  func dockersWordIsNotTheContainers(
+    _ code: Int32, _ output: String, _ engineCode: Int?, _ log: String, _ passed: Bool?
+  ) throws {
+    let test = SmokeTest(name: "t", command: ["x"], timeoutSeconds: 1, expectedOutput: "a")
+    let end = Program.Result(ending: .exited(code), output: Array(output.utf8), errors: [])
+    let account = engineCode.map { DockerCellTester.Account(exitCode: $0, output: Array(log.utf8)) }
+    do {
+      #expect(try DockerCellTester.result(test, end, account, seconds: 1).passed == passed)
+    } catch let failure as Failure {
+      #expect(passed == nil && failure.failureClass == .infrastructure && failure.code == "container-lost")
+    }
+  }
+
+  /// 125 is docker's word for its own faults, and a program may say it, too.
+  @Test func aContainerMayEndAsDockerDoes() async throws {
+    let host = try await TestHost()
+    defer { host.remove() }
+    let tests = [
+      SmokeTest(name: "t", command: ["sh", "-c", "echo no; exit 125"], timeoutSeconds: 30, expectedOutput: nil)
+    ]
+    let request = try request(try TestImage.base("linux/amd64"), host, tests: tests)
+    let results = try await tester(host).test(request, report: RecordingReport())
+    #expect(results.map(\.exitCode) == [125] && results.map(\.passed) == [false] && results[0].outputTail == "no\n")
   }
 }

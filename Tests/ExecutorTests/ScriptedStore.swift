@@ -69,16 +69,20 @@ final class ScriptedStore: AttemptStore, @unchecked Sendable {
   var heartbeatHangs = false
   var isCancelled = false
   var isLayer = false
+  /// Claims are not answered.
+  var isAway = false
   var lostAnswers = 0
   private let lock = NSLock()
   private let generation: Int?
   private var granted = 0
+  private var unanswered = 0
   private var written: [String] = []
   private var pieces: [EvidenceChunk] = []
   private var heartbeatEnded = false
 
   init(generation: Int?) { self.generation = generation }
 
+  var unansweredClaims: Int { lock.withLock { unanswered } }
   var claims: Int { lock.withLock { granted } }
   var ends: [String] { lock.withLock { written } }
   var chunks: [EvidenceChunk] { lock.withLock { pieces.sorted { $0.sequence < $1.sequence } } }
@@ -90,6 +94,10 @@ final class ScriptedStore: AttemptStore, @unchecked Sendable {
   func announce(_ executor: ExecutorName, pool: PoolName, slots: Int, host: HostFacts) async throws {}
 
   func claim(_ job: JobID, executor: ExecutorName, nonce: String, leaseSeconds: Double) async throws -> ClaimOutcome {
+    if isAway {
+      lock.withLock { unanswered += 1 }
+      throw StoreError(.unavailable, "the store is away")
+    }
     lock.withLock { granted += 1 }
     let platform = try #require(Platform("linux/amd64"))
     let base = BaseImage(name: "base", source: "r.example/base", digest: Self.base.digest)

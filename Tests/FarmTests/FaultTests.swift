@@ -87,6 +87,81 @@ struct FaultTests {
     try await farm.expectRecordsPull(count: 3 * Self.rounds.count)
   }
 
+  // MARK: Disks and engines
+
+  @Test("full disks, engines killed while they export and push, a clock that is an hour off: each build passes")
+  func disksAndEngines() async throws {
+    let disks = try await SmallDisks()
+    let farm = try await TestFarm(
+      run: "disks", platforms: ["linux/amd64"], attempts: 100, tablespace: SmallDisks.tablespace)
+    var failure: (any Error)?
+    do { try await disksAndEngines(farm, disks) } catch { failure = error }
+    await farm.end(failed: failure != nil)
+    do { try await disks.remove() } catch { failure = failure ?? error }
+    if let failure { throw failure }
+  }
+
+  private func disksAndEngines(_ farm: TestFarm, _ disks: SmallDisks) async throws {
+    try await farm.watchInvariants()
+    let home = ["KILN_HOME": disks.executor.path]
+    let executors = [
+      (name: "amd64-1", engine: farm.engineA, adding: home),
+      (name: "amd64-2", engine: farm.engineB, adding: home.merging(FaultyFarm.anHourOff) { $1 }),
+    ]
+    let faulty = FaultyFarm(farm, executors: executors)
+    try faulty.startAll()
+    try await farm.waitForCoordinators()
+    // Each with a step in hand, which goes on meanwhile.
+    let faults: [(String, (_ goOn: () -> Void) async throws -> Void)] = [
+      (
+        "disk of the executors", { goOn in try await disks.whileFull(disks.executor) { try await Self.giveTime(goOn) } }
+      ),
+      ("disk of the registry", { goOn in try await disks.whileFull(disks.registry) { try await Self.giveTime(goOn) } }),
+      ("disk of the store", { goOn in try await disks.whileFull(disks.store) { try await Self.giveTime(goOn) } }),
+      // The step takes one more second; then comes the export, then the push.
+      ("export", { goOn in try await Self.killEngine(faulty, after: 1.2, goOn) }),
+      ("push", { goOn in try await Self.killEngine(faulty, after: 1.7, goOn) }),
+    ]
+    for (number, (name, apply)) in faults.enumerated() {
+      let catalog = try await farm.anotherCatalog(number)
+      farm.counter.hold("\(catalog.run)-core")
+      let (kiln, folder) = (farm.kiln, catalog.folder.path)
+      let build = Task {
+        try await kiln.json(["submit", "--wait", "--json", "--catalog", folder], as: BuildDetail.self)
+      }
+      try await eventually("a step of catalog \(number) runs") {
+        farm.counter.waiting.contains { $0.hasPrefix("\(catalog.run)-core") }
+      }
+      try await apply { farm.counter.release() }
+      let detail = try await build.value
+      #expect(detail.summary.state == .passed, "\(name): \(detail.summary)")
+      faulty.expectAllRun()
+    }
+    let failed = try await farm.rows(
+      "SELECT DISTINCT failure::json->>'failureClass' FROM attempts WHERE outcome = 'failed'")
+    #expect(failed == [["infrastructure"]], "\(failed)")
+    try await eventually("all effects are done") { try await farm.rows("SELECT 1 FROM outbox").isEmpty }
+    try await farm.expectInvariants()
+    try await faulty.expectNoStepTooMany()
+    try await faulty.expectLetters()
+    try await farm.expectRecordsPull(count: 3 * faults.count)
+    try faulty.expectAnHourOff("amd64-2", since: began)
+  }
+
+  private static func giveTime(_ goOn: () -> Void) async throws {
+    goOn()
+    try await Task.sleep(for: .seconds(6))
+  }
+
+  private static func killEngine(_ faulty: FaultyFarm, after seconds: Double, _ goOn: () -> Void) async throws {
+    let engine = try await faulty.holder() == "amd64-1" ? "engine-a" : "engine-b"
+    goOn()
+    try await Task.sleep(for: .seconds(seconds))
+    try await faulty.services(kill: engine)
+  }
+
+  private let began = Date()
+
   // MARK: The broker's patience
 
   @Test("a build that outlasts the broker's acknowledgement time-out succeeds once")

@@ -48,7 +48,7 @@ struct InterventionTests {
       try await eventually("a step is held") { !farm.counter.waiting.isEmpty }
       let cancelled = try await farm.kiln.run(["cancel", two.text])
       #expect(cancelled.status == 0 && cancelled.output.contains("build \(two) is cancelling"), "\(cancelled)")
-      try await eventually("the engine runs nothing of it") { farm.counter.waiting.isEmpty }
+      try await eventually("the engine runs nothing of it", seconds: 5) { farm.counter.waiting.isEmpty }
       _ = try await build(farm, two, is: .cancelled)
       let passed = try await build(farm, one, is: .passed)
       #expect(passed.cells.allSatisfy { $0.state.isGood })
@@ -71,13 +71,16 @@ struct InterventionTests {
         try await build(farm, again, is: .running).jobs.first { $0.state == .running })
       let job = try await farm.kiln.run(["cancel", running.id.text])
       #expect(job.status == 0 && job.output.contains("1 cells"), "\(job)")
-      try await eventually("the engine runs nothing of it") { farm.counter.waiting.isEmpty }
+      try await eventually("the engine runs nothing of it", seconds: 5) { farm.counter.waiting.isEmpty }
       let failed = try await build(farm, again, is: .failed)
       #expect(failed.summary.problem?.contains("1 were cancelled") == true, "\(failed.summary)")
       farm.counter.release()
       let last: BuildDetail = try await farm.kiln.json(
         ["submit", "--wait", "--json", "--catalog", farm.catalog.folder.path, "two"])
       #expect(last.summary.state == .passed)
+      let layer = try #require(last.jobs.first { $0.kind == .layer && $0.title.hasPrefix("other") })
+      let why = try await farm.kiln.run(["explain", layer.id.text])
+      #expect(why.output.contains("of its 2 steps were in the cache of") && why.output.contains("RUN wget"), "\(why)")
     }
   }
 

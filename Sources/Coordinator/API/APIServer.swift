@@ -49,6 +49,8 @@ package struct APIServer: Sendable {
     api.get("/executors") { _, _ in try JSONReply(await coordinator.store.executors()) }
     var application = Application(
       router: router,
+      // Who sends nothing for so long in the middle of a request, or between two, has gone.
+      server: .http1(configuration: .init(idleTimeout: .seconds(60))),
       configuration: ApplicationConfiguration(address: .hostname(host, port: port), serverName: "kiln"),
       logger: coordinator.logger)
     application.addServices(evidenceBells)
@@ -64,8 +66,8 @@ package struct APIServer: Sendable {
       guard let platform = Platform(String(text)) else { throw Problem(.badRequest, "'\(text)' is not a platform") }
       return platform
     }
-    return try await intake.admit {
-      let work = try await work(request, platforms)
+    return try await receive(request) { body in
+      let work = try work(body, request, platforms)
       return try JSONReply(ForecastReport(try await coordinator.forecast(work.plan, scope: .release)))
     }
   }
@@ -77,11 +79,13 @@ package struct APIServer: Sendable {
       throw Problem(
         .badRequest, "the header Idempotency-Key is missing", hint: "send any text that is new for each build")
     }
-    return try await intake.admit { try await accept(request, context, key) }
+    return try await receive(request) { try await accept($0, request, context, key) }
   }
 
-  private func accept(_ request: Request, _ context: APIContext, _ key: String) async throws -> JSONReply {
-    let (work, query) = (try await work(request), request.uri.queryParameters)
+  private func accept(_ body: ByteBuffer, _ request: Request, _ context: APIContext, _ key: String) async throws
+    -> JSONReply
+  {
+    let (work, query) = (try work(body, request), request.uri.queryParameters)
     let (accepted, forecast) = try await coordinator.submit(
       work,
       Coordinator.Request(
@@ -96,16 +100,26 @@ package struct APIServer: Sendable {
       status: accepted.isNew ? .created : .ok)
   }
 
+  /// A catalog has its turn only when all of it is here: whoever sends slowly keeps nobody waiting. What has come
+  /// is counted.
+  private func receive<Value>(_ request: Request, _ use: (ByteBuffer) async throws -> Value) async throws -> Value {
+    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > maxBodyBytes { throw tooLarge }
+    var received = ByteBuffer()
+    defer { intake.release(received.readableBytes) }
+    for try await piece in request.body {
+      guard received.readableBytes + piece.readableBytes <= maxBodyBytes else { throw tooLarge }
+      try intake.hold(piece.readableBytes, most: Self.largestBodiesHeld * maxBodyBytes)
+      received.writeImmutableBuffer(piece)
+    }
+    let body = received
+    return try await intake.admit { try await use(body) }
+  }
+
+  private static let largestBodiesHeld = 4
+
   /// Body: the catalog as a tar. Query: `product` (repeated) or `plan` (a test plan), `revision`,
   /// `moveTags` (`false`: images by digest alone).
-  private func work(_ request: Request, _ platforms: [Platform] = []) async throws -> PlannedWork {
-    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > maxBodyBytes { throw tooLarge }
-    let body: ByteBuffer
-    do {
-      body = try await request.body.collect(upTo: maxBodyBytes)
-    } catch is NIOTooManyBytesError {
-      throw tooLarge
-    }
+  private func work(_ body: ByteBuffer, _ request: Request, _ platforms: [Platform] = []) throws -> PlannedWork {
     let tree = try CatalogTree(tar: Data(body.readableBytesView), maxBytes: maxBodyBytes)
     let catalog = try Catalog.load(tree)
     let query = request.uri.queryParameters

@@ -1,8 +1,9 @@
 import Foundation
 import HTTPTypes
 
-/// How many catalogs are read and expanded at a time, which takes processors and memory. A few more wait for
-/// their turn, in order; whoever comes then is told to come again, and nothing of theirs was taken.
+/// How many catalogs are read and expanded at a time, which takes processors and memory, and how many bytes of
+/// catalogs are held. A few more wait for their turn, in order; whoever comes then is told to come again, and
+/// nothing of theirs was taken.
 // Unchecked: all state is under `lock`.
 package final class Intake: @unchecked Sendable {
   package static let busy = "the coordinator is busy"
@@ -11,6 +12,7 @@ package final class Intake: @unchecked Sendable {
   private let maxWaiting: Int
   private let lock = NSLock()
   private var taken = 0
+  private var heldBytes = 0
   private var numbers = 0
   private var waiting: [(number: Int, continuation: CheckedContinuation<Void, any Error>)] = []
 
@@ -19,6 +21,25 @@ package final class Intake: @unchecked Sendable {
   }
 
   package var waitingCount: Int { lock.withLock { waiting.count } }
+
+  /// Counts bytes of a catalog that are here, until `release`. Throws a `Problem` where they would be more than
+  /// `most`, and counts none.
+  package func hold(_ bytes: Int, most: Int) throws {
+    let fits = lock.withLock {
+      guard heldBytes + bytes <= most else { return false }
+      heldBytes += bytes
+      return true
+    }
+    if !fits { throw busy("it holds as many bytes of catalogs as it may, \(most)") }
+  }
+
+  package var held: Int { lock.withLock { heldBytes } }
+  package func release(_ bytes: Int) { lock.withLock { heldBytes -= bytes } }
+
+  private func busy(_ reason: String) -> Problem {
+    Problem(
+      .serviceUnavailable, "\(Self.busy): \(reason)", hint: "nothing was taken; send it again, with the same key")
+  }
 
   /// Throws a `Problem` where too many wait.
   package func admit<Value>(_ work: () async throws -> Value) async throws -> Value {
@@ -41,10 +62,7 @@ package final class Intake: @unchecked Sendable {
             return .success(())
           }
           guard waiting.count < maxWaiting else {
-            return .failure(
-              Problem(
-                .serviceUnavailable, "\(Self.busy): \(taken) catalogs are being read, and \(waiting.count) wait",
-                hint: "nothing was taken; send it again, with the same key"))
+            return .failure(busy("\(taken) catalogs are being read, and \(waiting.count) wait"))
           }
           waiting.append((number, continuation))
           return nil

@@ -38,6 +38,8 @@ package struct JobContext: Sendable, Hashable {
   package var parentTitles: [LayerKey: String]
   /// The last attempt whose builder has told what it did.
   package var built: Built? = nil
+  /// What it stands on was built in more than one way.
+  package var parentVaries = false
   /// Who built the same layer for jobs before this one, each once.
   package var earlierBuilders: [ExecutorName] = []
 }

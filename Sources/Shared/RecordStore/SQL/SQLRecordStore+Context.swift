@@ -20,6 +20,10 @@ extension SQLRecordStore {
           let found = try store.run("SELECT title FROM layers WHERE scope = $1 AND key = $2", [scope, .id(key)])
           context.parentTitles[key] = found.first?.optionalText("title")
         }
+        if let key = layer.parentKey {
+          let varying = "SELECT key FROM layers WHERE scope = $1 AND key = $2 AND reproducible = 0"
+          context.parentVaries = try !store.run(varying, [scope, .id(key)]).isEmpty
+        }
         context.built = try Self.built(id, store)
         context.earlierBuilders = try store.run(
           """
