@@ -63,14 +63,14 @@ import Testing
     let bench = try Bench(drainSeconds: 1000)
     bench.store.isLayer = true
     let asked = Mutex(0)
-    let hangs = HostWatch(freeBytes: { nil }, floorBytes: 0) { _ in
-    } liveness: {
+    let liveness: @Sendable () async throws -> Failure? = {
       asked.withLock { $0 += 1 }
       let (never, continuation) = AsyncStream<Never>.makeStream()
       for await _ in never {}
       continuation.finish()
       throw CancellationError()
     }
+    let hangs = HostWatch(freeBytes: { nil }, floorBytes: 0, liveness: liveness)
     try await bench.run(watch: hangs) { group in
       try await eventually("a job runs") { bench.builder.begun == 1 }
       bench.builder.end(Failure(.infrastructure, code: "engine-gone", "it is gone"))

@@ -21,19 +21,20 @@ struct FaultTests {
     [
       Fault("an executor is killed") { try $0.restart("amd64-2") },
       Fault("a coordinator is killed") { try $0.restart("c1") },
-      Fault("the broker is killed") { try await $0.services(kill: "rabbitmq") },
+      Fault("the broker is killed") { _ in try await FaultyFarm.services(kill: "rabbitmq") },
       Fault("messages are poison") { try await $0.poison(20) },
       Fault("connections to the store are cut") { try await $0.farm.terminateConnections() },
       // Last: a daemon whose engine or store goes away while it starts gives up, to be started again.
       Fault("whoever runs the step is told to stop") { try await $0.tellToStop(try await $0.holder()) },
     ],
     [
-      Fault("an engine is killed") { try await $0.services(kill: "engine-a") },
-      Fault("the store is stopped at once") { try await $0.services(kill: "postgres") },
-      Fault("the registry is killed") { try await $0.services(kill: "registry") },
+      Fault("an engine is killed") { _ in try await FaultyFarm.services(kill: "engine-a") },
+      Fault("the store is stopped at once") { _ in try await FaultyFarm.services(kill: "postgres") },
+      Fault("the registry is killed") { _ in try await FaultyFarm.services(kill: "registry") },
     ],
     [
-      Fault("the broker loses its data") { try await $0.services(kill: "rabbitmq", wiping: "rabbitmq/base") },
+      Fault("the broker loses its data") { _ in try await FaultyFarm.services(kill: "rabbitmq", wiping: "rabbitmq/base")
+      },
       Fault("an executor stands still for longer than its lease") { try await $0.stop("amd64-1", seconds: 40) },
     ],
   ]
@@ -91,36 +92,54 @@ struct FaultTests {
 
   @Test("full disks, engines killed while they export and push, a clock that is an hour off: each build passes")
   func disksAndEngines() async throws {
+    let clock = try WrongClock()
+    defer { clock.end() }
     let disks = try await SmallDisks()
     let farm = try await TestFarm(
       run: "disks", platforms: ["linux/amd64"], attempts: 100, tablespace: SmallDisks.tablespace)
     var failure: (any Error)?
-    do { try await disksAndEngines(farm, disks) } catch { failure = error }
+    do { try await disksAndEngines(farm, disks, clock) } catch { failure = error }
     await farm.end(failed: failure != nil)
     do { try await disks.remove() } catch { failure = failure ?? error }
     if let failure { throw failure }
   }
 
-  private func disksAndEngines(_ farm: TestFarm, _ disks: SmallDisks) async throws {
+  private func disksAndEngines(_ farm: TestFarm, _ disks: SmallDisks, _ clock: WrongClock) async throws {
     try await farm.watchInvariants()
     let home = ["KILN_HOME": disks.executor.path]
     let executors = [
       (name: "amd64-1", engine: farm.engineA, adding: home),
-      (name: "amd64-2", engine: farm.engineB, adding: home.merging(FaultyFarm.anHourOff) { $1 }),
+      (name: "amd64-2", engine: farm.engineB, adding: home.merging(clock.environment) { $1 }),
     ]
     let faulty = FaultyFarm(farm, executors: executors)
     try faulty.startAll()
     try await farm.waitForCoordinators()
     // Each with a step in hand, which goes on meanwhile.
-    let faults: [(String, (_ goOn: () -> Void) async throws -> Void)] = [
+    let faults: [(String, (_ step: String, _ goOn: () -> Void) async throws -> Void)] = [
       (
-        "disk of the executors", { goOn in try await disks.whileFull(disks.executor) { try await Self.giveTime(goOn) } }
+        "disk of the executors",
+        { _, goOn in try await disks.whileFull(disks.executor) { try await Self.giveTime(goOn) } }
       ),
-      ("disk of the registry", { goOn in try await disks.whileFull(disks.registry) { try await Self.giveTime(goOn) } }),
-      ("disk of the store", { goOn in try await disks.whileFull(disks.store) { try await Self.giveTime(goOn) } }),
+      (
+        "disk of the registry",
+        { _, goOn in try await disks.whileFull(disks.registry) { try await Self.giveTime(goOn) } }
+      ),
+      ("disk of the store", { _, goOn in try await disks.whileFull(disks.store) { try await Self.giveTime(goOn) } }),
       // The step takes one more second; then comes the export, then the push.
-      ("export", { goOn in try await Self.killEngine(faulty, after: 1.2, goOn) }),
-      ("push", { goOn in try await Self.killEngine(faulty, after: 1.7, goOn) }),
+      ("export", { _, goOn in try await Self.killEngine(faulty, after: 1.2, goOn) }),
+      ("push", { _, goOn in try await Self.killEngine(faulty, after: 1.7, goOn) }),
+      (
+        "a step that outlives its engine",
+        { step, goOn in
+          let engine = try await Self.engine(faulty)
+          try await FaultyFarm.services("kill", engine)
+          try await FaultyFarm.services("up", "--keep-orphans", engine)
+          try await eventually("the step runs again, and what was left of it is ended", seconds: 90) {
+            farm.counter.all[step] == 2 && farm.counter.waiting.count == 1
+          }
+          goOn()
+        }
+      ),
     ]
     for (number, (name, apply)) in faults.enumerated() {
       let catalog = try await farm.anotherCatalog(number)
@@ -132,7 +151,7 @@ struct FaultTests {
       try await eventually("a step of catalog \(number) runs") {
         farm.counter.waiting.contains { $0.hasPrefix("\(catalog.run)-core") }
       }
-      try await apply { farm.counter.release() }
+      try await apply("\(catalog.run)-core-x86_64") { farm.counter.release() }
       let detail = try await build.value
       #expect(detail.summary.state == .passed, "\(name): \(detail.summary)")
       faulty.expectAllRun()
@@ -153,11 +172,16 @@ struct FaultTests {
     try await Task.sleep(for: .seconds(6))
   }
 
+  /// Whose step is in hand.
+  private static func engine(_ faulty: FaultyFarm) async throws -> String {
+    try await faulty.holder() == "amd64-1" ? "engine-a" : "engine-b"
+  }
+
   private static func killEngine(_ faulty: FaultyFarm, after seconds: Double, _ goOn: () -> Void) async throws {
-    let engine = try await faulty.holder() == "amd64-1" ? "engine-a" : "engine-b"
+    let engine = try await engine(faulty)
     goOn()
     try await Task.sleep(for: .seconds(seconds))
-    try await faulty.services(kill: engine)
+    try await FaultyFarm.services(kill: engine)
   }
 
   private let began = Date()
@@ -171,13 +195,14 @@ struct FaultTests {
       farm, executors: [("amd64-1", farm.engineA, [:]), ("amd64-2", farm.engineB, [:])])
     var failure: (any Error)?
     do {
-      try await faulty.services(kill: "rabbitmq", setting: "BROKER_PATIENCE_MS=2000")
+      try await FaultyFarm.services(kill: "rabbitmq", setting: ["BROKER_PATIENCE_MS": "2000"])
       try await outlastTheBroker(farm, faulty)
     } catch {
       failure = error
     }
-    do { try await faulty.services(kill: "rabbitmq") } catch { failure = failure ?? error }
+    // Before the restart: a broker that has just begun may lose all its queues where one is deleted.
     await farm.end(failed: failure != nil)
+    do { try await FaultyFarm.services(kill: "rabbitmq") } catch { failure = failure ?? error }
     if let failure { throw failure }
   }
 

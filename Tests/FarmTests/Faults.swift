@@ -100,13 +100,6 @@ final class FaultyFarm: @unchecked Sendable {
     kill(victim, SIGCONT)
   }
 
-  /// For the environment of a daemon: its wall clock alone. `faketime` would be a process between us and it.
-  static let anHourOff = [
-    "LD_PRELOAD": ["x86_64", "aarch64"].map { "/usr/lib/\($0)-linux-gnu/faketime/libfaketime.so.1" }
-      .first { FileManager.default.fileExists(atPath: $0) } ?? "libfaketime.so.1",
-    "FAKETIME": "+1h", "DONT_FAKE_MONOTONIC": "1",
-  ]
-
   func expectAnHourOff(_ name: String, since began: Date) throws {
     let first = try #require(ISO8601DateFormatter().date(from: log(of: name).prefix(19) + "Z"))
     #expect(first.timeIntervalSince(began) > 3000, "the clock of \(name) was right: \(first)")
@@ -115,20 +108,18 @@ final class FaultyFarm: @unchecked Sendable {
   // MARK: Services
 
   /// Runs again when it returns.
-  func services(kill name: String, wiping folder: String? = nil, setting: String...) async throws {
+  static func services(kill name: String, wiping folder: String? = nil, setting: [String: String] = [:]) async throws {
     try await services("kill", name)
-    if let folder { try FileManager.default.removeItem(at: Self.root.appendingPathComponent(".farm/\(folder)")) }
+    if let folder { try FileManager.default.removeItem(at: root.appendingPathComponent(".farm/\(folder)")) }
     try await services("up", name, setting: setting)
   }
 
-  /// Foundation takes a program for running while anything that it started holds a descriptor of its own; what
-  /// Python starts gets none of them.
-  func services(_ words: String..., setting: [String] = []) async throws {
-    let script = Self.root.appendingPathComponent("scripts/services").path
+  /// A program counts as running while anything that it started holds a descriptor of its own; what Python starts
+  /// gets none of them.
+  static func services(_ words: String..., setting: [String: String] = [:]) async throws {
+    let script = root.appendingPathComponent("scripts/services").path
     let closing = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
-    let result = try await farm.kiln.run(
-      ["-c", closing, "env"] + setting + [script] + words, program: URL(fileURLWithPath: "/usr/bin/python3"))
-    guard result.status == 0 else { throw KilnProgram.Unexpected("services \(words): \(result.errors)") }
+    try await OutsideTool("python3", environment: setting).run(["-c", closing, script] + words)
   }
 
   static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

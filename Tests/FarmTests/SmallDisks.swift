@@ -12,11 +12,11 @@ struct SmallDisks {
 
   /// The registry must have nothing that is needed, and gets no farm before.
   init() async throws {
-    try await Self.services("down", "registry")
+    try await FaultyFarm.services("down", "registry")
     // What an interrupted run left; of the registry, `down` has taken it away.
     for disk in [store, executor] { _ = try? await OutsideTool("umount").run([disk.path]) }
     try await mount(registry, "1g")
-    try await Self.services("up", "registry")
+    try await FaultyFarm.services("up", "registry")
     try await psql("DROP TABLESPACE IF EXISTS \(Self.tablespace)")
     try await mount(store, "256m")
     try await mount(executor, "64m")
@@ -30,14 +30,8 @@ struct SmallDisks {
       try await OutsideTool("umount").run([disk.path])
       try FileManager.default.removeItem(at: disk)
     }
-    try await Self.services("down", "registry")
-    try await Self.services("up", "registry")
-  }
-
-  /// Through Python, as `FaultyFarm.services` says.
-  static func services(_ words: String...) async throws {
-    let closing = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
-    try await OutsideTool("python3").run(["-c", closing, Services.require("KILN_TEST_SERVICES")] + words)
+    try await FaultyFarm.services("down", "registry")
+    try await FaultyFarm.services("up", "registry")
   }
 
   private func mount(_ folder: URL, _ size: String) async throws {

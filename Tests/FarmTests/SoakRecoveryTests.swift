@@ -48,8 +48,8 @@ struct SoakFaultsRecoveryTests {
     }
     for _ in 0..<Self.rounds {
       seconds["nothing", default: []].append(try await submitted {})
-      seconds["broker", default: []].append(try await submitted { try await faulty.services(kill: "rabbitmq") })
-      seconds["store", default: []].append(try await submitted { try await faulty.services(kill: "postgres") })
+      seconds["broker", default: []].append(try await submitted { try await FaultyFarm.services(kill: "rabbitmq") })
+      seconds["store", default: []].append(try await submitted { try await FaultyFarm.services(kill: "postgres") })
       number += 1
       let catalog = try await farm.anotherCatalog(number)
       let step = "\(catalog.run)-core-x86_64"

@@ -64,6 +64,34 @@ struct FaultyRegistryTests {
     }
   }
 
+  /// As a registry does whose disk was full while it noted that the repository has the blob.
+  @Test("a blob of which a registry cannot say whether it is there is written again")
+  func brokenLinks() async throws {
+    let calls = Calls()
+    try await withServer { router in
+      router.head("/v2/p/one/blobs/:digest") { _, _ in Response(status: .internalServerError) }
+      router.post("/v2/p/one/blobs/uploads") { request, _ in
+        if request.uri.queryParameters.get("mount") != nil {
+          _ = await calls.count("mount")
+          return Response(status: .created)
+        }
+        return Response(status: .accepted, headers: [.location: "/v2/p/one/blobs/uploads/1"])
+      }
+      router.put("/v2/p/one/blobs/uploads/1") { _, _ in
+        _ = await calls.count("put")
+        return Response(status: .created)
+      }
+    } _: { address in
+      let client = client(hostAndPort(address))
+      try await client.upload(blob, digest: digest, to: "one")
+      #expect(await calls.seen("put") == 1)
+      let reference = BlobReference(digest: digest, sizeBytes: Int64(blob.count))
+      #expect(try await client.mount(reference, from: "two", to: "one"))
+      #expect(try await client.has(reference, in: "one") == false)
+      #expect(await calls.seen("mount") == 1)
+    }
+  }
+
   @Test("what is asked wrongly is not asked again")
   func noRetries() async throws {
     let calls = Calls()

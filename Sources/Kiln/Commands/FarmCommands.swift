@@ -127,8 +127,7 @@ struct ExecutorCommand: AsyncParsableCommand {
     logger.notice(
       "joined", metadata: ["pool": "\(pool.name)", "executor": "\(text)", "engine": "\(host.facts.engineVersion)"])
     let group = ServiceGroup(
-      services: [ExecutorService(executor)], gracefulShutdownSignals: [.sigterm], cancellationSignals: [.sigint],
-      logger: logger)
+      services: [ExecutorService(executor)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     try await group.run()
     await queue.close()
     await store.close()

@@ -53,7 +53,7 @@ package enum ImageCopy {
     _ blob: BlobReference, from source: any ImageStore, _ sourceRepository: String, to target: any ImageStore,
     _ repository: String
   ) async throws {
-    if try await target.blobSize(blob.digest, in: repository) == blob.sizeBytes { return }
+    if try await target.has(blob, in: repository) { return }
     // Within one store a mount saves the bytes.
     if !sourceRepository.isEmpty, try await target.mount(blob, from: sourceRepository, to: repository) { return }
     let file = FileManager.default.temporaryDirectory.appendingPathComponent("kiln-\(UUID().uuidString)")

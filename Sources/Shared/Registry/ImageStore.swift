@@ -30,6 +30,18 @@ package protocol ImageStore: Sendable {
   func location(of digest: Digest, in repository: String) -> ImageLocation
 }
 
+extension ImageStore {
+  /// Whether a blob need not be written. A registry whose disk was full may fail (500) for ever where it has only
+  /// begun to note that a repository has a blob: that ends when the blob is written again.
+  func has(_ blob: BlobReference, in repository: String) async throws -> Bool {
+    do {
+      return try await blobSize(blob.digest, in: repository) == blob.sizeBytes
+    } catch let failure as Failure where failure.code == "registry-500" {
+      return false
+    }
+  }
+}
+
 package enum ManifestReference: Sendable, Hashable {
   case digest(Digest)
   case tag(String)

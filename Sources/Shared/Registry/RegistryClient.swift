@@ -81,7 +81,7 @@ package struct RegistryClient: ImageStore {
   }
 
   private func upload(_ body: HTTPBody, _ blob: BlobReference, to repository: String) async throws {
-    if try await blobSize(blob.digest, in: repository) == blob.sizeBytes { return }
+    if try await has(blob, in: repository) { return }
     // A PUT that failed half way needs a new session: both are repeated together.
     let response = try await repeating(repository) {
       let session = try await authorized(HTTPRequest("POST", url(repository, "blobs/uploads/")), repository) {
@@ -103,7 +103,7 @@ package struct RegistryClient: ImageStore {
   }
 
   package func mount(_ blob: BlobReference, from source: String, to repository: String) async throws -> Bool {
-    guard source != repository else { return try await blobSize(blob.digest, in: repository) == blob.sizeBytes }
+    guard source != repository else { return try await has(blob, in: repository) }
     let query = "?mount=\(blob.digest)&from=\(endpoint.path(source).replacing("/", with: "%2F"))"
     let response = try await send(HTTPRequest("POST", url(repository, "blobs/uploads/") + query), repository)
     if response.status == 201 { return true }
