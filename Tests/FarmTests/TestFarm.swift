@@ -41,7 +41,8 @@ final class TestFarm: @unchecked Sendable {
     let host = try Services.require("KILN_TEST_REGISTRY")
     registry = "\(host)/farm-\(run)"
     counter = try HitCounter()
-    ports = [Int(counter.port) + 1, Int(counter.port) + 2].map { $0 > 65_000 ? $0 - 20_000 : $0 }
+    let first = try unusedPorts(Self.mostCoordinators + 1)
+    ports = [first, first + 1]
     database = "farm_\(run)"
     let token = UUID().uuidString
     let superuser = try Services.require("KILN_TEST_POSTGRES_URL")
@@ -117,6 +118,8 @@ final class TestFarm: @unchecked Sendable {
     #expect(moved.status == 0, "\(moved.errors)")
   }
 
+  /// `FaultyFarm` has some besides the two, on the ports that follow.
+  static let mostCoordinators = 4
   private static let roles = ["coordinator", "executor"]
 
   /// The store's address for a daemon with the rights of `role` alone.

@@ -50,9 +50,10 @@ package struct KilnProgram: Sendable {
     let err = folder.appendingPathComponent("err-\(UUID().uuidString)")
     try Data().write(to: out)
     try Data().write(to: err)
-    let process = process(
-      program ?? Self.executable, arguments, output: try FileHandle(forWritingTo: out),
-      errors: try FileHandle(forWritingTo: err))
+    let handles = (try FileHandle(forWritingTo: out), try FileHandle(forWritingTo: err))
+    // Foundation keeps a process that has ended, and what it holds.
+    defer { for handle in [handles.0, handles.1] { try? handle.close() } }
+    let process = process(program ?? Self.executable, arguments, output: handles.0, errors: handles.1)
     let status = try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Int32, any Error>) in
       process.terminationHandler = { continuation.resume(returning: $0.terminationStatus) }
       do { try process.run() } catch { continuation.resume(throwing: error) }

@@ -10,11 +10,24 @@ import ServiceLifecycle
 #endif
 
 /// A port of this machine on which nothing listens.
-package func unusedPort() throws -> Int {
+package func unusedPort() throws -> Int { try bound(0) }
+
+/// The first of so many in a row, all below those that the kernel gives to clients: nobody takes them before they
+/// are used, or between two uses.
+package func unusedPorts(_ count: Int) throws -> Int {
+  while true {
+    let first = Int.random(in: 10_000..<30_000)
+    if (first..<first + count).allSatisfy({ (try? bound($0)) != nil }) { return first }
+  }
+}
+
+/// Throws where somebody has the port; 0 stands for any.
+private func bound(_ port: Int) throws -> Int {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   defer { close(descriptor) }
   var address = sockaddr_in()
   address.sin_family = sa_family_t(AF_INET)
+  address.sin_port = UInt16(port).bigEndian
   address.sin_addr.s_addr = inet_addr("127.0.0.1")
   var length = socklen_t(MemoryLayout<sockaddr_in>.size)
   try withUnsafeMutablePointer(to: &address) { pointer in
