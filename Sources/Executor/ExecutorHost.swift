@@ -102,8 +102,8 @@ package struct ExecutorHost: Sendable {
       prune: { try await engine.prune($0) },
       liveness: {
         if let problem = try await engine.liveness() { return problem }
-        // It may have been killed, and be there again.
-        let steps = try await orphans.endSteps()
+        // It may have been killed, and be there again. What cannot be ended keeps no host from its work.
+        let steps = (try? await orphans.endSteps()) ?? 0
         if steps > 0 { logger.notice("ended steps of an engine that was killed", metadata: ["steps": "\(steps)"]) }
         return nil
       })

@@ -58,16 +58,7 @@ struct FaultTests {
     try faulty.startAll()
     try await farm.waitForCoordinators()
     for (number, faults) in Self.rounds.enumerated() {
-      // In the middle of its first step: nobody answers the step until it is released.
-      let catalog = try await farm.anotherCatalog(number)
-      farm.counter.hold("\(catalog.run)-core")
-      let (kiln, folder) = (farm.kiln, catalog.folder.path)
-      let build = Task {
-        try await kiln.json(["submit", "--wait", "--json", "--catalog", folder], as: BuildDetail.self)
-      }
-      try await eventually("a step of catalog \(number) runs") {
-        farm.counter.waiting.contains { $0.hasPrefix("\(catalog.run)-core") }
-      }
+      let (_, build) = try await submitHeld(number, farm)
       for fault in faults {
         do {
           try await fault.apply(faulty)
@@ -86,6 +77,20 @@ struct FaultTests {
     try await faulty.expectNoStepTooMany()
     try await faulty.expectLetters()
     try await farm.expectRecordsPull(count: 3 * Self.rounds.count)
+  }
+
+  /// A build of one more catalog, in the middle of its first step: nobody answers the step until it is released.
+  private func submitHeld(_ number: Int, _ farm: TestFarm) async throws -> (TestCatalog, Task<BuildDetail, any Error>) {
+    let catalog = try await farm.anotherCatalog(number)
+    farm.counter.hold("\(catalog.run)-core")
+    let (kiln, folder) = (farm.kiln, catalog.folder.path)
+    let build = Task {
+      try await kiln.json(["submit", "--wait", "--json", "--catalog", folder], as: BuildDetail.self)
+    }
+    try await eventually("a step of catalog \(number) runs") {
+      farm.counter.waiting.contains { $0.hasPrefix("\(catalog.run)-core") }
+    }
+    return (catalog, build)
   }
 
   // MARK: Disks and engines
@@ -142,15 +147,7 @@ struct FaultTests {
       ),
     ]
     for (number, (name, apply)) in faults.enumerated() {
-      let catalog = try await farm.anotherCatalog(number)
-      farm.counter.hold("\(catalog.run)-core")
-      let (kiln, folder) = (farm.kiln, catalog.folder.path)
-      let build = Task {
-        try await kiln.json(["submit", "--wait", "--json", "--catalog", folder], as: BuildDetail.self)
-      }
-      try await eventually("a step of catalog \(number) runs") {
-        farm.counter.waiting.contains { $0.hasPrefix("\(catalog.run)-core") }
-      }
+      let (catalog, build) = try await submitHeld(number, farm)
       try await apply("\(catalog.run)-core-x86_64") { farm.counter.release() }
       let detail = try await build.value
       #expect(detail.summary.state == .passed, "\(name): \(detail.summary)")
@@ -169,6 +166,7 @@ struct FaultTests {
 
   private static func giveTime(_ goOn: () -> Void) async throws {
     goOn()
+    // Long enough for an attempt to end in vain; what is refused leaves no trace that could be waited for.
     try await Task.sleep(for: .seconds(6))
   }
 
@@ -180,6 +178,7 @@ struct FaultTests {
   private static func killEngine(_ faulty: FaultyFarm, after seconds: Double, _ goOn: () -> Void) async throws {
     let engine = try await engine(faulty)
     goOn()
+    // Nothing outside tells when a builder exports or pushes.
     try await Task.sleep(for: .seconds(seconds))
     try await FaultyFarm.services(kill: engine)
   }

@@ -51,7 +51,7 @@ struct SmallDisks {
     _ = try? await OutsideTool("dd").run(["if=/dev/zero", "of=\(file.path)", "bs=4k"])
     let left = try FileManager.default.attributesOfFileSystem(forPath: folder.path)[.systemFreeSize] as? Int64
     #expect((left ?? .max) < 64 << 10, "\(folder.path) is not full")
-    // What others give back is taken, too.
+    // What others give back is taken, too; nobody tells of it.
     let more = Task {
       while !Task.isCancelled {
         _ = try? await OutsideTool("dd").run([
