@@ -102,9 +102,11 @@ import Testing
     await withTaskGroup { group in
       for index in 0..<50 {
         group.addTask {
+          await batches.call()
           await announcer.announce("t\(index % 3)") { topics in
+            // While the first is sent, all the others come.
+            while await batches.callers < 50 { await Task.yield() }
             await batches.add(topics)
-            for _ in 0..<20 { await Task.yield() }
           }
         }
       }
@@ -117,6 +119,8 @@ import Testing
 
   private actor Batches {
     var all: [[String]] = []
+    private(set) var callers = 0
+    func call() { callers += 1 }
     func add(_ batch: [String]) { all.append(batch) }
   }
 }

@@ -39,10 +39,34 @@ enum Oracle {
     ).compactMap { Digest(try $0.text("image")) }.sorted()
   }
 
-  static func openJobs(_ engine: SQLiteEngine) async throws -> [JobID] {
+  static func openJobs(_ engine: SQLiteEngine, in states: [JobState]) async throws -> [JobID] {
+    let states = states.map { "'\($0.rawValue)'" }.joined(separator: ", ")
+    return try await rows(engine, "SELECT id FROM jobs WHERE state IN (\(states)) ORDER BY id")
+      .map { JobID(text: try $0.text("id")) }
+  }
+
+  /// Cells of an open build that cannot be had.
+  static func blockedCells(_ engine: SQLiteEngine, of build: BuildID) async throws -> [String] {
     try await rows(
-      engine, "SELECT id FROM jobs WHERE state NOT IN ('succeeded', 'dead', 'cancelled') ORDER BY id"
-    ).map { JobID(text: try $0.text("id")) }
+      engine,
+      """
+      SELECT c.key AS key FROM build_cells b JOIN cells c ON c.scope = b.scope AND c.key = b.cell_key
+      WHERE b.build_id = '\(build.text)' AND c.state = 'blocked'
+        AND EXISTS (SELECT 1 FROM builds w WHERE w.id = b.build_id AND w.state = 'running')
+      ORDER BY c.key
+      """
+    ).map { try $0.text("key") }
+  }
+
+  /// What failed cells stand on.
+  static func imagesUnderFailed(_ engine: SQLiteEngine) async throws -> [Digest] {
+    try await rows(
+      engine,
+      """
+      SELECT DISTINCT l.image AS image FROM cells c JOIN cell_layers p ON p.scope = c.scope AND p.cell_key = c.key
+      JOIN layers l ON l.scope = p.scope AND l.key = p.layer_key WHERE c.state = 'failed' AND l.state = 'available'
+      """
+    ).compactMap { Digest(try $0.text("image")) }.sorted()
   }
 
   static func open(_ engine: SQLiteEngine) async throws -> [String] {

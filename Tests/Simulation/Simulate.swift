@@ -72,7 +72,8 @@ struct Simulate: ParsableCommand {
     let unknown = Coverage.unexpected(all.transitions)
     print(
       "reached \(all.reached.count) of \(Failpoint.allCases.count) failpoints, "
-        + "\(all.transitions.intersection(Coverage.transitions).count) of \(Coverage.transitions.count) transitions")
+        + "\(all.transitions.intersection(Coverage.transitions).count) of \(Coverage.transitions.count) transitions, "
+        + "\(all.transitions.intersection(Coverage.combined).count) of \(Coverage.combined.count) combined ones")
     for transition in unknown { print("no command was thought to make this: \(transition)") }
     for missing in missed { print("never reached: \(missing)") }
     // A few seeds cannot be everywhere.

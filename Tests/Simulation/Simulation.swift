@@ -5,6 +5,7 @@ import Logging
 import Model
 import Planner
 import RecordStore
+import RecordStoreSQLite
 import Registry
 import ServiceLifecycle
 
@@ -57,6 +58,7 @@ final class SimulatedFarm: @unchecked Sendable {
   private let folder: URL
   private let logger: Logger
   private let time: VirtualTime
+  private let troubledUntil: Int64
   private(set) var report: Simulation.Report?
   private var members: [Member] = []
   /// By idempotency key.
@@ -79,6 +81,7 @@ final class SimulatedFarm: @unchecked Sendable {
   init(world: SimulatedWorld, works: [PlannedWork], folder: URL, logger: Logger) {
     (self.world, self.works, self.folder, self.logger) = (world, works, folder, logger)
     time = VirtualTime(process: world.process)
+    troubledUntil = world.now + Int64(Simulation.troubledSeconds) * 1000
   }
 
   func killAll() {
@@ -104,9 +107,10 @@ final class SimulatedFarm: @unchecked Sendable {
         group.addTask { await self.supervise() }
         group.addTask { await self.trouble() }
         group.addTask { await self.intervene() }
+        group.addTask { await self.askAgain() }
         for (index, work) in [0, 0, 1, 2, 3].enumerated() { group.addTask { await self.submit(index, work) } }
         // All but the supervisor, who never ends.
-        for _ in 0..<7 { await group.next() }
+        for _ in 0..<8 { await group.next() }
         await self.calm()
         group.cancelAll()
       }
@@ -257,6 +261,11 @@ final class SimulatedFarm: @unchecked Sendable {
   private func submit(_ index: Int, _ work: Int) async {
     let seconds = Double(world.random.below(Simulation.troubledSeconds / 2))
     try? await time.sleep(seconds: index == 0 ? 0 : seconds)
+    await request(index, work)
+    if world.random.happens(0.2) { await cancel(index) }
+  }
+
+  private func request(_ index: Int, _ work: Int) async {
     var request = Coordinator.Request(principal: Principal(text: "somebody"), idempotencyKey: "key-\(index)")
     request.priority = world.random.below(3)
     request.retryFailed = world.random.happens(0.3)
@@ -269,12 +278,23 @@ final class SimulatedFarm: @unchecked Sendable {
       }
       accepted[asked.idempotencyKey] = build
     }
-    if world.random.happens(0.2) { await cancel(index) }
   }
 
+  /// Once something has failed, what it stands on is lost, and somebody asks for all of it again.
+  private func askAgain() async {
+    guard world.random.happens(0.3), let image = await first({ try await Oracle.imagesUnderFailed($0) }) else { return }
+    world.registry.lose(image, in: "layers", onlyBlob: world.random.happens(0.5))
+    await request(5, world.random.below(works.count))
+  }
+
+  /// Sooner or later; or when a part of the build cannot be had.
   private func cancel(_ index: Int) async {
-    try? await time.sleep(seconds: Double(world.random.below(60)))
     guard let build = accepted["key-\(index)"] else { return }
+    if world.random.happens(0.5) {
+      try? await time.sleep(seconds: Double(world.random.below(60)))
+    } else {
+      _ = await first { try await Oracle.blockedCells($0, of: build.id) }
+    }
     world.cancelled.insert(build.id)
     let state = await ask { try await $0.store.cancel(build.id, by: Self.somebody) }
     if state == nil { world.violate("build \(build.id) is not there to be cancelled") }
@@ -282,13 +302,25 @@ final class SimulatedFarm: @unchecked Sendable {
 
   private static let somebody = Principal(text: "somebody")
 
-  /// Somebody cancels a job, and mends what was broken; twice at once, for they are two, what is dead is tried
-  /// again.
+  /// One of them, as soon as there are some; nil where there are none while anything goes wrong.
+  private func first<Value>(_ read: (SQLiteEngine) async throws -> [Value]) async -> Value? {
+    while world.now < troubledUntil {
+      if let value = world.random.pick((try? await read(world.engine)) ?? []) { return value }
+      try? await time.sleep(seconds: 1)
+    }
+    return nil
+  }
+
+  /// Somebody cancels a job, in whatever state or in one that is soon over, and mends what was broken; twice at
+  /// once, for they are two, what is dead is tried again.
   private func intervene() async {
     try? await time.sleep(seconds: Double(world.random.below(Simulation.troubledSeconds)))
-    let open = (try? await Oracle.openJobs(world.engine)) ?? []
-    if world.random.happens(0.3), let job = world.random.pick(open) {
-      _ = await ask { try await $0.store.cancel(job, by: Self.somebody) }
+    if world.random.happens(0.4) {
+      let open = JobState.allCases.filter { !$0.isFinal }
+      let states = world.random.pick([open, [.queued], [.delayed]]) ?? open
+      if let job = await first({ try await Oracle.openJobs($0, in: states) }) {
+        _ = await ask { try await $0.store.cancel(job, by: Self.somebody) }
+      }
     }
     try? await time.sleep(seconds: Double(world.random.below(Simulation.troubledSeconds)))
     if world.random.happens(0.5) { world.broken = [] }

@@ -305,6 +305,38 @@ extension RecordStoreConformance {
       try await fixture.runAll()
       try await fixture.publish("b1")
     },
+    RecordStoreConformance("a lost parent whose next try was cancelled is tried again for who finds it lost") {
+      fixture in
+      let store = fixture.store
+      let a = StoreFixture.layer("a")
+      let somebody = Principal(text: "somebody")
+      try await fixture.submit("b1", [["a", "b"]])
+      try await fixture.run(try await fixture.onlyReady())
+      try await fixture.run(try await fixture.onlyReady())
+      let finish = try await fixture.claim(try await fixture.onlyReady())
+      try await store.fail(StoreFixture.failure, decision: .dead, record: nil, fence: finish.fence)
+      _ = try await store.settleBuilds()
+      try await fixture.submit("b2", [["a", "c"]]) {
+        $0.missing = [a: MissingImage(generation: 1, reason: "no manifest")]
+      }
+      let cancelled = try await fixture.onlyReady()
+      _ = try await store.cancel(BuildID(text: "b2"), by: somebody)
+      _ = try await store.settleBuilds()
+      let left = try await fixture.layer(a, in: "b1")
+      #expect(left.state == .idle)
+
+      _ = try await store.replay(DeadLetterSelection(), by: somebody)
+      let cell = try await fixture.claim(try await fixture.onlyReady())
+      try await store.parentLost(cell.fence, cell.lostParent)
+      let child = try await fixture.claim(try await fixture.onlyReady())
+      for _ in 0..<2 { try await store.parentLost(child.fence, child.lostParent) }
+      let parent = try await fixture.layer(a, in: "b1")
+      #expect(parent.state == .building)
+      #expect(parent.generation == 3)
+      #expect(parent.cause.contains(cancelled.text))
+      try await fixture.runAll()
+      try await fixture.publish("b1")
+    },
     RecordStoreConformance("two children that lose their parent make one generation") { fixture in
       let a = StoreFixture.layer("a")
       try await fixture.submit("b1", [["a", "b"], ["a", "c"]])

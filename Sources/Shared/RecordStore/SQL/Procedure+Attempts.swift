@@ -352,9 +352,20 @@ extension Procedure {
         ended("given-back", "cancelled"),
       ])
 
+  /// Layer `l`, of which generation `$5` is lost: nobody has seen to it yet, or nobody does any more.
+  private static let isToBeBuilt = """
+    (l.state IN \(layers(that: .startGeneration)) OR l.state = 'available' AND l.generation = $5)
+    """
+
+  /// The states in which demand makes a layer do that.
+  private static func layers(that action: LayerAction) -> String {
+    list(LayerState.allCases.filter { $0.after(.demand)?.actions.contains(action) ?? false }.map(\.rawValue))
+  }
+
   /// …, identifier for the layer's new job, generation whose image is gone, the layer: what the job
   /// stands on, or what it grafts. The layer is built again from its last job's spec. Where somebody else
-  /// saw to that already, the job only waits, or is ready where that is over.
+  /// saw to that already, the job only waits, or is ready where that is over; where somebody else's try was
+  /// cancelled, it is made again.
   package static let parentLost = Procedure(
     name: "parent_lost", arguments: fenced + [.text, .bigint, .text], result: granted,
     statements: [
@@ -382,7 +393,7 @@ extension Procedure {
         """
         INSERT INTO job_specs (job_id, spec)
         SELECT $4, s.spec FROM layers l JOIN job_specs s ON s.job_id = l.job_id
-        WHERE l.state = 'available' AND l.generation = $5
+        WHERE \(isToBeBuilt)
           AND (l.scope, l.key) IN (SELECT j.scope, j.waits_on FROM jobs j WHERE j.id = $1) AND \(wasEnded("parent-lost"))
         ON CONFLICT (job_id) DO NOTHING
         """,
@@ -390,16 +401,18 @@ extension Procedure {
         INSERT INTO jobs (id, scope, kind, pool, state, title, generation, layer_key, stands_on, grafts, priority,
           build_sequence, height, attempt, cause, created_at)
         SELECT $4, p.scope, p.kind, p.pool, 'ready', p.title, l.generation + 1, p.layer_key, p.stands_on, p.grafts,
-          c.priority, c.build_sequence, p.height, p.attempt, 'its image is gone from the registry (found by job ' || c.id || ')',
+          c.priority, c.build_sequence, p.height, p.attempt,
+          CASE l.state WHEN 'available' THEN 'its image is gone from the registry (found by job ' || c.id || ')'
+            ELSE 'the job before (' || p.id || ') was cancelled' END,
           kiln_now()
         FROM jobs c JOIN layers l ON l.scope = c.scope AND l.key = c.waits_on JOIN jobs p ON p.id = l.job_id
-        WHERE c.id = $1 AND l.state = 'available' AND l.generation = $5 AND \(wasEnded("parent-lost"))
+        WHERE c.id = $1 AND \(isToBeBuilt) AND \(wasEnded("parent-lost"))
         ON CONFLICT (id) DO NOTHING
         """,
         """
         UPDATE layers SET state = 'building', generation = generation + 1, job_id = $4, updated_at = kiln_now(),
-          cause = 'its image is gone from the registry (found by job ' || $1 || ')'
-        WHERE state = 'available' AND (scope, key) IN (SELECT j.scope, j.waits_on FROM jobs j WHERE j.id = $1)
+          cause = (SELECT n.cause FROM jobs n WHERE n.id = $4)
+        WHERE state <> 'building' AND (scope, key) IN (SELECT j.scope, j.waits_on FROM jobs j WHERE j.id = $1)
           AND EXISTS (SELECT 1 FROM jobs n WHERE n.id = $4) AND \(wasEnded("parent-lost"))
         """,
         """
