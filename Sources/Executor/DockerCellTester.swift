@@ -14,6 +14,8 @@ package struct DockerCellTester: CellTester {
 
   /// Of a test's output, what its result keeps.
   static let maxOutputTailBytes = 8 << 10
+  /// How often a program is run that ended well and of which the engine has no word.
+  static let maxRuns = 3
 
   package let engine: Engine
   package let executor: ExecutorName
@@ -35,12 +37,19 @@ package struct DockerCellTester: CellTester {
       try await bring(request, as: name)
       var results: [TestResult] = []
       for (index, test) in request.tests.enumerated() {
-        let left = deadline - time.monotonicSeconds()
-        guard left > 0 else {
-          throw Failure(
-            .infrastructure, code: "deadline", "the tests were not done within \(Int(request.deadlineSeconds)) s")
-        }
-        let result = try await run(test, number: index, of: request, image: name, withinSeconds: left)
+        var result: TestResult
+        var isUnheard: Bool
+        var runs = 0
+        repeat {
+          let left = deadline - time.monotonicSeconds()
+          guard left > 0 else {
+            throw Failure(
+              .infrastructure, code: "deadline", "the tests were not done within \(Int(request.deadlineSeconds)) s")
+          }
+          if runs > 0 { await report.log(Array("test \(test.name): nothing was heard of it; once more\n".utf8)) }
+          runs += 1
+          (result, isUnheard) = try await run(test, number: index, of: request, image: name, withinSeconds: left)
+        } while isUnheard && runs < Self.maxRuns
         results.append(result)
         let verdict = result.passed ? "passed" : "FAILED"
         await report.log(Array("test \(test.name): \(verdict) in \(String(format: "%.1f", result.seconds))s\n".utf8))
@@ -83,7 +92,7 @@ package struct DockerCellTester: CellTester {
 
   private func run(
     _ test: SmokeTest, number: Int, of request: CellTestRequest, image: String, withinSeconds: Double
-  ) async throws -> TestResult {
+  ) async throws -> (TestResult, isUnheard: Bool) {
     guard let program = test.command.first else {
       throw Failure(.input, code: "test-without-command", "test '\(test.name)' has no command")
     }
@@ -103,7 +112,7 @@ package struct DockerCellTester: CellTester {
       let end = try await command.run(time: time)
       let seconds = time.monotonicSeconds() - start
       let account = Self.isDoubtful(test, end) ? await account(of: container) : nil
-      return try Self.result(test, end, account, seconds: seconds)
+      return (try Self.result(test, end, account, seconds: seconds), Self.isUnheard(end, account))
     } cleanup: {
       // A container outlives its client.
       _ = try? await engine.docker.run(["rm", "--force", "--volumes", container])
@@ -132,6 +141,11 @@ package struct DockerCellTester: CellTester {
   static func isDoubtful(_ test: SmokeTest, _ end: Program.Result) -> Bool {
     end.ending == .exited(125)
       || end.ending == .exited(0) && test.expectedOutput.map { !end.outputText.contains($0) } ?? false
+  }
+
+  /// Of a program that ends at once, the engine itself may lose all that it says.
+  static func isUnheard(_ end: Program.Result, _ account: Account?) -> Bool {
+    end.ending == .exited(0) && account?.exitCode == 0 && (end.output + end.errors + (account?.output ?? [])).isEmpty
   }
 
   /// What a container's end means for its test; `account` where the end is doubtful. Pure.

@@ -108,6 +108,32 @@ import Testing
     }
   }
 
+  /// The engine may have lost it; what says something else than was expected was heard.
+  @Test func whatIsNotHeardIsAskedAgain() async throws {
+    let host = try await TestHost()
+    defer { host.remove() }
+    let tester = tester(host)
+    let report = RecordingReport()
+    let tests = [
+      SmokeTest(name: "silent", command: ["true"], timeoutSeconds: 30, expectedOutput: "a"),
+      SmokeTest(name: "other", command: ["echo", "b"], timeoutSeconds: 30, expectedOutput: "a"),
+      SmokeTest(name: "aside", command: ["sh", "-c", "echo a >&2"], timeoutSeconds: 30, expectedOutput: "a"),
+      SmokeTest(name: "content", command: ["true"], timeoutSeconds: 30, expectedOutput: nil),
+      SmokeTest(name: "failed", command: ["false"], timeoutSeconds: 30, expectedOutput: "a"),
+    ]
+    let since = "\(Date().timeIntervalSince1970)"
+    let results = try await tester.test(
+      try request(try TestImage.base("linux/amd64"), host, tests: tests), report: report)
+    #expect(results.map(\.passed) == [false, false, false, true, false], "\(results)")
+    let started = try await host.engine.docker.output([
+      "events", "--since", since, "--until", "\(Date().timeIntervalSince1970)", "--filter", "event=start",
+      "--filter", "label=\(EngineNames.label(tester.executor))", "--format", "{{.Actor.Attributes.name}}",
+    ])
+    let names = started.split(separator: "\n").map { $0.suffix(2) }
+    #expect(names == ["-0", "-0", "-0", "-1", "-2", "-3", "-4"])
+    #expect(await report.text.components(separatedBy: "silent: nothing was heard").count == 3)
+  }
+
   /// 125 is docker's word for its own faults, and a program may say it, too.
   @Test func aContainerMayEndAsDockerDoes() async throws {
     let host = try await TestHost()
