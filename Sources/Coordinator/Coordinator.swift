@@ -65,6 +65,8 @@ package struct CoordinatorSettings: Sendable {
   /// What is queued this long while the queue is empty was lost by the broker.
   package var ghostSeconds: Double = 5
   package var effectLeaseSeconds: Double = 60
+  /// How often it looks whether somebody builds what open builds wait for.
+  package var wantedSeconds: Double = 10
 
   package init() {}
 }

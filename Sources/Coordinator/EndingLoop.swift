@@ -14,17 +14,22 @@ struct EndingLoop: CoordinatorLoop {
   private var store: any RecordStore { coordinator.store }
 
   func loop() async {
+    var lookedAt = -Double.infinity
     while !Task.isCancelled {
-      let pause = await pass()
+      let now = coordinator.effects.time.monotonicSeconds()
+      let isTime = now - lookedAt >= coordinator.settings.wantedSeconds
+      if isTime { lookedAt = now }
+      let pause = await pass(looksAtWaits: isTime)
       await bell.wait(seconds: pause, time: coordinator.effects.time)
     }
   }
 
-  func pass() async -> Double {
+  func pass(looksAtWaits: Bool = true) async -> Double {
     do {
       let outlook = try await store.outlook(of: [])
       var settled: [BuildID] = []
       if outlook.hasOpenBuilds {
+        if looksAtWaits { try await startWanted() }
         try await coordinator.effects.failpoints.reach(.settleBeforeApply)
         settled = try await store.settleBuilds()
       }
@@ -40,6 +45,16 @@ struct EndingLoop: CoordinatorLoop {
     } catch {
       coordinator.logger.warning("ending interrupted", metadata: ["error": "\(error)"])
       return 1
+    }
+  }
+
+  private func startWanted() async throws {
+    let outcome = try await store.startWanted()
+    for job in outcome.started {
+      coordinator.logger.notice("what a build waits for is started again", metadata: ["job": "\(job)"])
+    }
+    for cell in outcome.blocked {
+      coordinator.logger.notice("a cell waits for what has failed", metadata: ["cell": "\(cell)"])
     }
   }
 

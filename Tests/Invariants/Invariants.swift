@@ -68,6 +68,15 @@ package enum Invariants {
     "INSERT INTO oracle_violations VALUES (kiln_now(), \(what))"
   }
 
+  /// Of a job that ends: an open build still counts on it.
+  private static let isWanted = """
+    EXISTS (SELECT 1 FROM builds b JOIN build_cells bc ON bc.build_id = b.id AND bc.state IS NULL
+      JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key AND c.state IN ('waiting', 'finishing')
+      WHERE b.state = 'running' AND bc.scope = NEW.scope AND (bc.cell_key = NEW.cell_key OR EXISTS (
+        SELECT 1 FROM cell_layers p
+        WHERE p.scope = bc.scope AND p.cell_key = bc.cell_key AND p.layer_key = NEW.layer_key)))
+    """
+
   private static let triggers: [Trigger] =
     [("jobs", "job", "id"), ("layers", "layer", "key"), ("cells", "cell", "key"), ("builds", "build", "id")].flatMap {
       table, kind, name in
@@ -92,6 +101,13 @@ package enum Invariants {
       Trigger(
         "jobs", "attempt", "NEW.attempt <> OLD.attempt AND OLD.cancel_requested = 1",
         violation("'job ' || NEW.id || ' was claimed although it was cancelled'")),
+      // What runs is told to end, and may be wanted again by the time that it does.
+      Trigger(
+        "jobs", "state", "NEW.state = 'cancelled' AND OLD.state <> 'running' AND \(isWanted)",
+        violation("'job ' || NEW.id || ' was cancelled although an open build wants it'")),
+      Trigger(
+        "jobs", "cancel_requested", "NEW.cancel_requested = 1 AND \(isWanted)",
+        violation("'job ' || NEW.id || ' was told to end although an open build wants it'")),
       Trigger(
         "jobs", "nonce", "NEW.attempt = OLD.attempt",
         violation("'job ' || NEW.id || ' was claimed without a new attempt'")),
@@ -201,6 +217,12 @@ package enum Invariants {
         SELECT j.id AS what FROM jobs j WHERE j.state = 'dead'
           AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.identifier = 'dead:' || j.id || ':' || j.attempt)
         """, "a dead job without its letter"
+      ),
+      (
+        """
+        SELECT c.key || ' is ' || c.state AS what FROM cells c JOIN jobs j ON j.id = c.job_id
+        WHERE c.state IN ('waiting', 'blocked', 'finishing') AND j.state IN ('succeeded', 'dead', 'cancelled')
+        """, "a cell goes on without a job"
       ),
     ]
   }

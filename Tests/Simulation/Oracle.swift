@@ -39,7 +39,7 @@ enum Oracle {
     ).compactMap { Digest(try $0.text("image")) }.sorted()
   }
 
-  static func openJobs(_ engine: SQLiteEngine, in states: [JobState]) async throws -> [JobID] {
+  static func jobs(_ engine: SQLiteEngine, in states: [JobState]) async throws -> [JobID] {
     let states = states.map { "'\($0.rawValue)'" }.joined(separator: ", ")
     return try await rows(engine, "SELECT id FROM jobs WHERE state IN (\(states)) ORDER BY id")
       .map { JobID(text: try $0.text("id")) }

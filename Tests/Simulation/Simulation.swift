@@ -108,9 +108,10 @@ final class SimulatedFarm: @unchecked Sendable {
         group.addTask { await self.trouble() }
         group.addTask { await self.intervene() }
         group.addTask { await self.askAgain() }
+        group.addTask { await self.meddle() }
         for (index, work) in [0, 0, 1, 2, 3].enumerated() { group.addTask { await self.submit(index, work) } }
         // All but the supervisor, who never ends.
-        for _ in 0..<8 { await group.next() }
+        for _ in 0..<9 { await group.next() }
         await self.calm()
         group.cancelAll()
       }
@@ -265,14 +266,17 @@ final class SimulatedFarm: @unchecked Sendable {
     if world.random.happens(0.2) { await cancel(index) }
   }
 
-  private func request(_ index: Int, _ work: Int) async {
+  private func request(_ index: Int, _ work: Int, onlyLayers: Bool = false) async {
+    var wanted = works[work]
+    if onlyLayers { (wanted.plan.cells, wanted.plan.images) = ([], []) }
+    let work = wanted
     var request = Coordinator.Request(principal: Principal(text: "somebody"), idempotencyKey: "key-\(index)")
     request.priority = world.random.below(3)
     request.retryFailed = world.random.happens(0.3)
     let asked = request
     // Half of them ask twice, whatever the first answer was.
     for _ in 0..<(world.random.happens(0.5) ? 2 : 1) {
-      let build = await ask { try await $0.submit(self.works[work], asked).0 }
+      let build = await ask { try await $0.submit(work, asked).0 }
       if let known = accepted[asked.idempotencyKey], known.id != build.id {
         world.violate("\(asked.idempotencyKey) was accepted as \(known.id) and as \(build.id)")
       }
@@ -295,6 +299,10 @@ final class SimulatedFarm: @unchecked Sendable {
     } else {
       _ = await first { try await Oracle.blockedCells($0, of: build.id) }
     }
+    await cancel(build)
+  }
+
+  private func cancel(_ build: AcceptedBuild) async {
     world.cancelled.insert(build.id)
     let state = await ask { try await $0.store.cancel(build.id, by: Self.somebody) }
     if state == nil { world.violate("build \(build.id) is not there to be cancelled") }
@@ -318,7 +326,7 @@ final class SimulatedFarm: @unchecked Sendable {
     if world.random.happens(0.4) {
       let open = JobState.allCases.filter { !$0.isFinal }
       let states = world.random.pick([open, [.queued], [.delayed]]) ?? open
-      if let job = await first({ try await Oracle.openJobs($0, in: states) }) {
+      if let job = await first({ try await Oracle.jobs($0, in: states) }) {
         _ = await ask { try await $0.store.cancel(job, by: Self.somebody) }
       }
     }
@@ -328,6 +336,32 @@ final class SimulatedFarm: @unchecked Sendable {
     await withTaskGroup(of: Void.self) { group in
       for _ in 0..<2 {
         group.addTask { _ = await self.ask { try await $0.store.replay(DeadLetterSelection(), by: Self.somebody) } }
+      }
+    }
+  }
+
+  /// In some runs somebody does one thing after the other, whatever comes of it.
+  private func meddle() async {
+    guard world.random.happens(0.3) else { return }
+    let times = 10
+    for number in 0..<times {
+      try? await time.sleep(seconds: Double(world.random.below(2 * Simulation.troubledSeconds / times)))
+      switch world.random.below(6) {
+      case 0, 1:
+        let open = try? await Oracle.jobs(world.engine, in: JobState.allCases.filter { !$0.isFinal })
+        guard let job = world.random.pick(open ?? []) else { continue }
+        _ = await ask { try await $0.store.cancel(job, by: Self.somebody) }
+      case 2:
+        let dead = try? await Oracle.jobs(world.engine, in: [.dead])
+        guard let job = world.random.pick(dead ?? []) else { continue }
+        _ = await ask { try await $0.store.replay(DeadLetterSelection(letter: job.text), by: Self.somebody) }
+      case 3:
+        let onlyLayers = world.random.happens(0.4)
+        await request(10 + number, world.random.below(works.count), onlyLayers: onlyLayers)
+      case 4: await loseImage()
+      default:
+        guard let key = world.random.pick(accepted.keys.sorted()), let build = accepted[key] else { continue }
+        await cancel(build)
       }
     }
   }

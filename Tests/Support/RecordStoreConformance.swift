@@ -14,7 +14,8 @@ package struct RecordStoreConformance: Sendable, CustomTestStringConvertible {
   package var testDescription: String { name }
 
   package static let all: [RecordStoreConformance] =
-    submissions + layers + grafts + window + claims + completions + failures + cancelling + deadLetters + publishing
+    submissions + layers + grafts + window + claims + completions + failures + cancelling + deadLetters + wanted
+    + publishing
 
   init(_ name: String, _ check: @escaping @Sendable (StoreFixture) async throws -> Void) {
     self.name = name

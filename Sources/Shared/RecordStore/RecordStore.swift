@@ -61,6 +61,10 @@ package protocol RecordStore: AttemptStore {
 
   // Ending builds
 
+  /// For what open builds wait, somebody works, or they fail: starts layers that nobody builds any more (their
+  /// jobs were cancelled, for nobody wanted them then), and blocks cells that wait for what has failed. Every
+  /// other call sees to that for what it changes itself; this finds what two of them missed together.
+  func startWanted() async throws -> WantedOutcome
   /// Running builds whose every cell is settled, moved on: to publishing, or failed. Returns them.
   func settleBuilds() async throws -> [BuildID]
   /// One build to publish, leased.

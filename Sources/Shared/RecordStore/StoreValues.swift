@@ -368,3 +368,13 @@ package struct Outlook: Sendable, Equatable {
 
   package init() {}
 }
+
+/// What open builds waited for in vain.
+package struct WantedOutcome: Sendable, Equatable {
+  /// Layers' new jobs.
+  package var started: [JobID] = []
+  /// Cells that wait for a layer that failed.
+  package var blocked: [CellKey] = []
+
+  package init() {}
+}

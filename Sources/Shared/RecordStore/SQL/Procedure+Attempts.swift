@@ -239,11 +239,11 @@ extension Procedure {
     """
   }
 
-  /// Cells whose finishing job may run are finishing.
+  /// Cells whose finishing job may run are finishing, also where something failed that they need no more.
   static func finishCells(layer: String, onlyIf condition: String) -> String {
     """
-    UPDATE cells SET state = 'finishing', updated_at = kiln_now()
-    WHERE state = 'waiting' AND \(condition)
+    UPDATE cells SET state = 'finishing', blocked_by = NULL, updated_at = kiln_now()
+    WHERE state IN ('waiting', 'blocked') AND \(condition)
       AND (scope, key) IN (SELECT p.scope, p.cell_key FROM cell_layers p WHERE (p.scope, p.layer_key) IN (\(layer)))
       AND job_id IN (SELECT f.id FROM jobs f WHERE f.id = cells.job_id AND f.state IN ('ready', 'queued', 'running'))
     """

@@ -70,34 +70,56 @@ extension SQLRecordStore {
   /// Builds that want layers and no cell: done when all are there, failed when one is dead and nothing of
   /// the others goes on.
   static func settleLayerBuilds(_ store: any SQLTransaction) throws -> [BuildID] {
-    let rows = try store.run(
+    var settled: [BuildID] = []
+    for build in try layerBuilds(store).filter(\.isDecided) {
+      try store.run("SELECT id FROM builds WHERE id = $1 {{for update}}", [.text(build.id)])
+      // Who tries a layer again waits for this, or this for them.
+      try store.run(
+        """
+        SELECT l.key FROM layers l WHERE (l.scope, l.key) IN
+          (SELECT bl.scope, bl.layer_key FROM build_layers bl WHERE bl.build_id = $1) ORDER BY l.key {{for share}}
+        """, [.text(build.id)])
+      guard let build = try layerBuilds(store, only: build.id).first, build.isDecided else { continue }
+      let event: BuildEvent = build.missing == 0 ? .requiredCellsGood : .settledWithFailure
+      guard let next = BuildState.running.after(event)?.state else { continue }
+      try store.run(
+        """
+        UPDATE builds SET state = $2, problem = $3, finished_at = CASE WHEN $4 = 1 THEN kiln_now() END WHERE id = $1
+        """,
+        [
+          .text(build.id), .text(next.rawValue),
+          .optional(build.missing == 0 ? nil : "\(build.failed) layers failed"), .flag(next.isSettled),
+        ])
+      settled.append(BuildID(text: build.id))
+    }
+    return settled
+  }
+
+  private struct LayerBuild {
+    var id: String
+    var missing: Int
+    var failed: Int
+    /// Layers that somebody works on.
+    var open: Int
+    var isDecided: Bool { missing == 0 || (failed > 0 && open == 0) }
+  }
+
+  private static func layerBuilds(_ store: any SQLTransaction, only build: String = "") throws -> [LayerBuild] {
+    try store.run(
       """
       SELECT b.id AS id, sum(CASE WHEN l.state = 'available' THEN 0 ELSE 1 END) AS missing,
         sum(CASE WHEN l.state = 'failed' THEN 1 ELSE 0 END) AS failed,
         sum(CASE WHEN l.state = 'building' AND j.state NOT IN ('waiting', 'dead', 'cancelled') THEN 1 ELSE 0 END) AS open
       FROM builds b JOIN build_layers bl ON bl.build_id = b.id
         JOIN layers l ON l.scope = bl.scope AND l.key = bl.layer_key LEFT JOIN jobs j ON j.id = l.job_id
-      WHERE b.state = 'running' AND NOT EXISTS (SELECT 1 FROM build_cells bc WHERE bc.build_id = b.id)
+      WHERE b.state = 'running' AND ($1 = '' OR b.id = $1)
+        AND NOT EXISTS (SELECT 1 FROM build_cells bc WHERE bc.build_id = b.id)
       GROUP BY b.id ORDER BY b.id
-      """)
-    var settled: [BuildID] = []
-    for row in rows {
-      let (missing, failed, open) = (try row.int("missing"), try row.int("failed"), try row.int("open"))
-      guard missing == 0 || (failed > 0 && open == 0) else { continue }
-      let event: BuildEvent = missing == 0 ? .requiredCellsGood : .settledWithFailure
-      guard let next = BuildState.running.after(event)?.state else { continue }
-      let changed = try store.run(
-        """
-        UPDATE builds SET state = $2, problem = $3, finished_at = CASE WHEN $4 = 1 THEN kiln_now() END
-        WHERE id = $1 AND state = 'running' RETURNING id AS id
-        """,
-        [
-          .text(try row.text("id")), .text(next.rawValue), .optional(missing == 0 ? nil : "\(failed) layers failed"),
-          .flag(next.isSettled),
-        ])
-      if !changed.isEmpty { settled.append(BuildID(text: try row.text("id"))) }
+      """, [.text(build)]
+    ).map {
+      LayerBuild(
+        id: try $0.text("id"), missing: try $0.int("missing"), failed: try $0.int("failed"), open: try $0.int("open"))
     }
-    return settled
   }
 
   /// What a build's cells came to stays with it, whoever tries them again. One that it did not wait for

@@ -45,13 +45,14 @@ extension SQLRecordStore {
 /// finds the job replayed.
 private struct ReplayTransaction {
   let store: any SQLTransaction
-  let newID: () -> String
   let principal: Principal
-  /// Layers that have a new generation by it, also those that the job's own layer needed.
-  private var started: [String] = []
+  private var start: GenerationStart
 
   init(store: any SQLTransaction, newID: @escaping () -> String, principal: Principal) {
-    (self.store, self.newID, self.principal) = (store, newID, principal)
+    (self.store, self.principal) = (store, principal)
+    start = GenerationStart(store: store, newID: newID, principal: principal.text, replaysFailed: true) {
+      "job \($0) was replayed by \(principal)"
+    }
   }
 
   enum Outcome {
@@ -65,7 +66,7 @@ private struct ReplayTransaction {
     let scope = SQLValue.text(try row.text("scope"))
     let new: String?
     if let layer = row.optionalText("layer_key") {
-      new = try startLayer(scope, .text(layer), onlyAfter: job.text)
+      new = try start.startLayer(scope, .text(layer), onlyAfter: job.text)
     } else {
       new = try startCell(scope, .optional(row.optionalText("cell_key")), after: job.text)
     }
@@ -76,35 +77,11 @@ private struct ReplayTransaction {
     let key = SQLValue.optional(row.optionalText("layer_key") ?? row.optionalText("cell_key"))
     if row.optionalText("layer_key") != nil { try startAbove(scope, key) }
     var builds = row.optionalText("layer_key") == nil ? try reviveBuilds(scope, key, isLayer: false) : []
-    for layer in started { builds += try reviveBuilds(scope, .text(layer), isLayer: true) }
+    for layer in start.started { builds += try reviveBuilds(scope, .text(layer), isLayer: true) }
     return .started(JobID(text: new), builds)
   }
 
   // MARK: Layers
-
-  /// The job of the layer's new generation, made from its last one's; nil where there is nothing to start.
-  /// What it stands on is started too where nobody is at work on it: the layer would wait for ever.
-  private mutating func startLayer(_ scope: SQLValue, _ key: SQLValue, onlyAfter dead: String?) throws -> String? {
-    let rows = try store.run(
-      "SELECT state, generation, job_id FROM layers WHERE scope = $1 AND key = $2 {{for update}}", [scope, key])
-    guard let row = rows.first, let job = row.optionalText("job_id") else { return nil }
-    let state: LayerState = try row.state("state")
-    if let dead, dead != job || state != .failed { return nil }
-    guard let next = state.after(state == .failed ? .replay : .demand), next.actions.contains(.startGeneration) else {
-      return nil
-    }
-    let new = try insertJob(after: job, scope)
-    let cause = "job \(job) was replayed by \(principal)"
-    try store.run(
-      """
-      UPDATE layers SET state = $3, generation = generation + 1, job_id = $4, cause = $5, failed_at = NULL,
-        updated_at = kiln_now()
-      WHERE scope = $1 AND key = $2
-      """, [scope, key, .text(next.state.rawValue), .text(new), .text(cause)])
-    try store.unblockCells(scope, key)
-    if case .text(let layer) = key { started.append(layer) }
-    return new
-  }
 
   /// What else the cells need that wait again: nobody works on what was cancelled with another build.
   private mutating func startAbove(_ scope: SQLValue, _ key: SQLValue) throws {
@@ -116,35 +93,7 @@ private struct ReplayTransaction {
           JOIN cell_layers q ON q.scope = p.scope AND q.cell_key = p.cell_key
         WHERE p.scope = $1 AND p.layer_key = $2) ORDER BY l.key
       """, [scope, key])
-    for row in idle { _ = try startLayer(scope, .text(try row.text("key")), onlyAfter: nil) }
-  }
-
-  /// A job like `job`, which is final. It waits where what it is made of is not there.
-  private mutating func insertJob(after job: String, _ scope: SQLValue) throws -> String {
-    let rows = try store.run("SELECT stands_on, grafts FROM jobs WHERE id = $1", [.text(job)])
-    var waitsOn: String?
-    for below in [rows.first?.optionalText("stands_on"), rows.first?.optionalText("grafts")].compactMap(\.self) {
-      _ = try startLayer(scope, .text(below), onlyAfter: nil)
-      let isThere = try store.run(
-        "SELECT key FROM layers WHERE scope = $1 AND key = $2 AND state = 'available'", [scope, .text(below)])
-      if isThere.isEmpty, waitsOn == nil { waitsOn = below }
-    }
-    let new = newID()
-    try store.run(
-      "INSERT INTO job_specs (job_id, spec) SELECT $1, spec FROM job_specs WHERE job_id = $2", [.text(new), .text(job)])
-    try store.run(
-      """
-      INSERT INTO jobs (id, scope, kind, pool, state, title, generation, layer_key, cell_key, stands_on, grafts,
-        waits_on, priority, build_sequence, height, attempt, cause, created_at)
-      SELECT $1, scope, kind, pool, $3, title, generation + 1, layer_key, cell_key, stands_on, grafts,
-        $4, priority, build_sequence, height, attempt, $5, kiln_now() FROM jobs WHERE id = $2
-      """,
-      [
-        .text(new), .text(job), .text(waitsOn == nil ? JobState.ready.rawValue : JobState.waiting.rawValue),
-        .optional(waitsOn), .text("job \(job) was replayed by \(principal)"),
-      ])
-    try store.settleLetters(of: job, by: principal.text, reason: "job \(new)")
-    return new
+    for row in idle { _ = try start.startLayer(scope, .text(try row.text("key")), onlyAfter: nil) }
   }
 
   // MARK: Cells
@@ -155,7 +104,7 @@ private struct ReplayTransaction {
     guard let row = rows.first, row.optionalText("job_id") == dead,
       let next = (try row.state("state") as CellState).after(.replay)
     else { return nil }
-    let new = try insertJob(after: dead, scope)
+    let new = try start.insertJob(after: dead, scope)
     let isReady = try !store.run("SELECT id FROM jobs WHERE id = $1 AND state = 'ready'", [.text(new)]).isEmpty
     let state = isReady ? next.state.after(.lastLayerAvailable)?.state ?? next.state : next.state
     try store.run(

@@ -268,6 +268,8 @@ private struct SubmitTransaction {
       if [.waiting, .finishing, .blocked].contains(state) {
         // What it waits for may have been lost, and with it something that has failed.
         if state == .waiting, let failed { try block(cell, by: layers[failed]?.job) }
+        // What failed is needed no more: the layer above it is there.
+        if state == .blocked, failed == nil { try unblock(cell) }
         continue
       }
       let wait = topmostUnavailable(from: cell.path.last, layers)
@@ -292,6 +294,11 @@ private struct SubmitTransaction {
     try store.run(
       "UPDATE cells SET state = 'blocked', blocked_by = $3 WHERE scope = $1 AND key = $2",
       [scope, .id(cell.key), .optional(job)])
+  }
+
+  private func unblock(_ cell: PlannedCell) throws {
+    try store.run(
+      "UPDATE cells SET state = 'waiting', blocked_by = NULL WHERE scope = $1 AND key = $2", [scope, .id(cell.key)])
   }
 
   private func linkCells(reused: [CellKey: SQLRow]) throws {
