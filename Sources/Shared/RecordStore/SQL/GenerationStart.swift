@@ -11,10 +11,8 @@ struct GenerationStart {
   let replaysFailed: Bool
   /// Why, by the job before.
   let cause: (_ job: String) -> String
-  /// Layers that have a new generation by it, also those that the first one needed.
-  private(set) var started: [String] = []
-  /// Their jobs.
-  private(set) var jobs: [JobID] = []
+  /// Layers that have a new generation by it, also those that the first one needed, and their jobs.
+  private(set) var started: [(layer: SQLValue, job: JobID)] = []
 
   init(
     store: any SQLTransaction, newID: @escaping () -> String, principal: String, replaysFailed: Bool,
@@ -45,8 +43,7 @@ struct GenerationStart {
       WHERE scope = $1 AND key = $2
       """, [scope, key, .text(next.state.rawValue), .text(new), .text(cause(job))])
     try store.unblockCells(scope, key)
-    if case .text(let layer) = key { started.append(layer) }
-    jobs.append(JobID(text: new))
+    started.append((key, JobID(text: new)))
     return new
   }
 

@@ -24,7 +24,11 @@ extension SQLRecordStore {
       case .nothingToDo(let reason): outcome.skipped.append(.init(letter: letter.identifier, reason: reason))
       }
     }
-    if !outcome.replayed.isEmpty { await engine.notify("work") }
+    if !outcome.replayed.isEmpty {
+      await engine.notify("work")
+      // What else the cells need that wait again: nobody works on what was cancelled with another build.
+      _ = try await startWanted()
+    }
     return outcome
   }
 }
@@ -75,25 +79,9 @@ private struct ReplayTransaction {
       return .nothingToDo("it was tried again already")
     }
     let key = SQLValue.optional(row.optionalText("layer_key") ?? row.optionalText("cell_key"))
-    if row.optionalText("layer_key") != nil { try startAbove(scope, key) }
     var builds = row.optionalText("layer_key") == nil ? try reviveBuilds(scope, key, isLayer: false) : []
-    for layer in start.started { builds += try reviveBuilds(scope, .text(layer), isLayer: true) }
+    for (layer, _) in start.started { builds += try reviveBuilds(scope, layer, isLayer: true) }
     return .started(JobID(text: new), builds)
-  }
-
-  // MARK: Layers
-
-  /// What else the cells need that wait again: nobody works on what was cancelled with another build.
-  private mutating func startAbove(_ scope: SQLValue, _ key: SQLValue) throws {
-    let idle = try store.run(
-      """
-      SELECT l.key AS key FROM layers l WHERE l.scope = $1 AND l.state IN ('idle', 'gone') AND l.key IN (
-        SELECT q.layer_key FROM cell_layers p
-          JOIN cells c ON c.scope = p.scope AND c.key = p.cell_key AND c.state = 'waiting'
-          JOIN cell_layers q ON q.scope = p.scope AND q.cell_key = p.cell_key
-        WHERE p.scope = $1 AND p.layer_key = $2) ORDER BY l.key
-      """, [scope, key])
-    for row in idle { _ = try start.startLayer(scope, .text(try row.text("key")), onlyAfter: nil) }
   }
 
   // MARK: Cells

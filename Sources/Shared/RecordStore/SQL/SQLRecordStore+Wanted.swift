@@ -3,11 +3,11 @@ import Model
 extension SQLRecordStore {
   package func startWanted() async throws -> WantedOutcome {
     var outcome = WantedOutcome()
-    let (effects, waits) = (self.effects, try await engine.transaction { store in try Self.vainWaits(store) })
+    let (effects, layers) = (self.effects, try await engine.transaction { store in try Self.vainLayers(store) })
     // Each by itself, and looked at again under its lock.
-    for wait in waits {
+    for layer in layers {
       let end = try await engine.transaction { store in
-        try WantedTransaction(store: store, newID: effects.identifier, wait: wait).run()
+        try WantedTransaction(store: store, newID: effects.identifier, layer: layer).run()
       }
       switch end {
       case .started(let jobs): outcome.started += jobs
@@ -20,38 +20,28 @@ extension SQLRecordStore {
     return outcome
   }
 
-  /// Layers for which something waits in vain that an open build wants, and what that is: cells, or builds that
-  /// want layers only. Nobody builds them, or they have failed.
-  private static func vainWaits(_ store: any SQLTransaction) throws -> [VainWait] {
-    let rows = try store.run(
+  /// Layers for which something waits in vain that an open build wants: nobody builds them, or they have failed.
+  private static func vainLayers(_ store: any SQLTransaction) throws -> [VainLayer] {
+    try store.run(
       """
-      WITH RECURSIVE waits(scope, cell, build, key) AS (
-        SELECT c.scope, c.key, '', j.waits_on FROM builds b
+      WITH RECURSIVE waits(scope, key) AS (
+        SELECT c.scope, j.waits_on FROM builds b
           JOIN build_cells bc ON bc.build_id = b.id AND bc.state IS NULL
           JOIN cells c ON c.scope = bc.scope AND c.key = bc.cell_key AND c.state = 'waiting'
           JOIN jobs j ON j.id = c.job_id AND j.state = 'waiting'
         WHERE b.state = 'running'
         UNION
-        SELECT bl.scope, '', b.id, bl.layer_key FROM builds b JOIN build_layers bl ON bl.build_id = b.id
+        SELECT bl.scope, bl.layer_key FROM builds b JOIN build_layers bl ON bl.build_id = b.id
         WHERE b.state = 'running' AND NOT EXISTS (SELECT 1 FROM build_cells n WHERE n.build_id = b.id)
         UNION
-        SELECT w.scope, w.cell, w.build, j.waits_on FROM waits w
+        SELECT w.scope, j.waits_on FROM waits w
           JOIN layers l ON l.scope = w.scope AND l.key = w.key AND l.state = 'building'
           JOIN jobs j ON j.id = l.job_id AND j.state = 'waiting')
-      SELECT w.scope AS scope, w.cell AS cell, w.build AS build, w.key AS key
+      SELECT w.scope AS scope, w.key AS key
       FROM waits w JOIN layers l ON l.scope = w.scope AND l.key = w.key AND l.state NOT IN ('building', 'available')
-      ORDER BY w.scope, w.key, w.cell, w.build
-      """, [])
-    var waits: [VainWait] = []
-    for row in rows {
-      let (scope, key) = (try row.text("scope"), try row.text("key"))
-      if waits.last.map({ $0.scope != scope || $0.layer != key }) ?? true {
-        waits.append(VainWait(scope: scope, layer: key))
-      }
-      let (cell, build) = (try row.text("cell"), try row.text("build"))
-      if cell.isEmpty { waits[waits.count - 1].builds.append(build) } else { waits[waits.count - 1].cells.append(cell) }
-    }
-    return waits
+      ORDER BY w.scope, w.key
+      """, []
+    ).map { VainLayer(scope: try $0.text("scope"), key: try $0.text("key")) }
   }
 
   /// A cell passed while a build came to count on it again.
@@ -71,17 +61,15 @@ extension SQLRecordStore {
   }
 }
 
-private struct VainWait: Sendable {
+private struct VainLayer: Sendable {
   let scope: String
-  let layer: String
-  var cells: [String] = []
-  var builds: [String] = []
+  let key: String
 }
 
 private struct WantedTransaction {
   let store: any SQLTransaction
   let newID: () -> String
-  let wait: VainWait
+  let layer: VainLayer
 
   enum End {
     case started([JobID])
@@ -90,36 +78,61 @@ private struct WantedTransaction {
   }
 
   func run() throws -> End {
-    let (scope, key) = (SQLValue.text(wait.scope), SQLValue.text(wait.layer))
+    let (scope, key) = (SQLValue.text(layer.scope), SQLValue.text(layer.key))
     let rows = try store.run(
       "SELECT state, job_id FROM layers WHERE scope = $1 AND key = $2 {{for update}}", [scope, key])
     guard let row = rows.first else { return .nothingToDo }
     let state: LayerState = try row.state("state")
     guard state != .building, state != .available else { return .nothingToDo }
+    let (cells, builds) = try waiting(scope, key)
+    guard !cells.isEmpty || !builds.isEmpty else { return .nothingToDo }
     // From now on its end is theirs, too.
-    for cell in wait.cells {
+    for cell in cells {
       try store.run(
         "INSERT INTO cell_layers (scope, cell_key, layer_key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         [scope, .text(cell), key])
     }
-    for build in wait.builds {
+    for build in builds {
       try store.run(
         """
         INSERT INTO build_layers (build_id, scope, layer_key, reused) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING
         """, [.text(build), scope, key])
     }
-    if state == .failed { return .blocked(try block(scope, by: row.optionalText("job_id"))) }
+    if state == .failed { return .blocked(try block(cells, scope, by: row.optionalText("job_id"))) }
     var start = GenerationStart(store: store, newID: newID, principal: "kiln", replaysFailed: false) {
       "the job before (\($0)) was cancelled"
     }
     _ = try start.startLayer(scope, key, onlyAfter: nil)
-    return .started(start.jobs)
+    return .started(start.started.map(\.job))
+  }
+
+  /// What of open builds waits for the layer, or for what waits for it: cells, and builds that want layers only.
+  private func waiting(_ scope: SQLValue, _ key: SQLValue) throws -> (cells: [String], builds: [String]) {
+    let rows = try store.run(
+      """
+      WITH RECURSIVE above(key) AS (
+        SELECT CAST($2 AS text)
+        UNION
+        SELECT l.key FROM above a JOIN jobs j ON j.scope = $1 AND j.waits_on = a.key AND j.state = 'waiting'
+          JOIN layers l ON l.scope = $1 AND l.key = j.layer_key AND l.job_id = j.id AND l.state = 'building')
+      SELECT c.key AS cell, NULL AS build
+        FROM above a JOIN jobs j ON j.scope = $1 AND j.waits_on = a.key AND j.state = 'waiting'
+        JOIN cells c ON c.scope = $1 AND c.key = j.cell_key AND c.job_id = j.id AND c.state = 'waiting'
+      WHERE EXISTS (SELECT 1 FROM build_cells bc JOIN builds b ON b.id = bc.build_id AND b.state = 'running'
+        WHERE bc.scope = $1 AND bc.cell_key = c.key AND bc.state IS NULL)
+      UNION
+      SELECT NULL, b.id FROM above a JOIN build_layers bl ON bl.scope = $1 AND bl.layer_key = a.key
+        JOIN builds b ON b.id = bl.build_id AND b.state = 'running'
+      WHERE NOT EXISTS (SELECT 1 FROM build_cells n WHERE n.build_id = b.id)
+      ORDER BY 1, 2
+      """, [scope, key])
+    return (rows.compactMap { $0.optionalText("cell") }, rows.compactMap { $0.optionalText("build") })
   }
 
   /// Whoever waits for a layer that failed cannot be had.
-  private func block(_ scope: SQLValue, by job: String?) throws -> [CellKey] {
+  private func block(_ cells: [String], _ scope: SQLValue, by job: String?) throws -> [CellKey] {
     var blocked: [CellKey] = []
-    for cell in wait.cells {
+    for cell in cells {
       blocked += try store.run(
         """
         UPDATE cells SET state = '\(CellState.waiting.after(.layerFailed)?.state.rawValue ?? "blocked")',
