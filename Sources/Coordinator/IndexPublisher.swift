@@ -62,9 +62,8 @@ struct IndexPublisher {
       children.append(IndexChild(platform: cell.target.platform, manifest: manifest))
     }
     if children.isEmpty { return nil }
-    let index = try ImageIndex.assemble(children)
     try await coordinator.effects.failpoints.reach(.indexBeforePut)
-    try await coordinator.images.put(index, in: image.repository, tag: nil)
+    let index = try await coordinator.images.putReadable(ImageIndex.assemble(children), in: image.repository)
     try await coordinator.effects.failpoints.reach(.indexAfterPut)
     return index
   }

@@ -76,6 +76,12 @@ extension Coordinator {
       _ = try await ImageCopy.copy(
         base.digest, from: source, repository: from, to: images, repository: repository,
         tag: "base-\(base.digest.hex)")
+      guard try await images.manifest(.digest(base.digest), in: repository) != nil else {
+        throw Failure(
+          .infrastructure, code: "unreadable", "base \(base.name) was put in \(repository), and cannot be read",
+          hint:
+            "the registry's storage is damaged for manifest \(base.digest): take the file out of it, and submit again")
+      }
     }
   }
 

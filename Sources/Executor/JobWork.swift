@@ -46,22 +46,28 @@ struct JobWork {
     for new in built.newBlobs {
       try await executor.images.upload(file: new.file, blob: new.blob, to: repository, mountFrom: nil)
     }
-    try await push(config: built.config, built.manifest)
+    let image = try await push(config: built.config, built.manifest)
     return LayerResult(
-      image: built.manifest.digest, addedBytes: built.addedBytes, steps: built.steps,
+      image: image, addedBytes: built.addedBytes, steps: built.steps,
       engineVersion: built.engineVersion)
   }
 
-  /// The last of an image, when its new blobs are there.
-  private func push(config: Data, _ manifest: Manifest) async throws {
+  /// The last of an image, when its new blobs are there. Returns the digest by which it can be had.
+  private func push(config: Data, _ manifest: Manifest) async throws -> Digest {
     try await executor.images.upload(config, digest: Digest(of: config), to: repository)
+    let held: Manifest
     do {
-      try await executor.images.put(manifest, in: repository, tag: nil)
+      held = try await executor.images.putReadable(manifest, in: repository)
     } catch let failure as Failure where failure.code == "incomplete" {
       // What is new is there: the engine had in its cache what the registry has lost.
       throw Failure(.infrastructure, code: "parent-lost", "a blob of the parent is gone: \(failure.message)")
     }
+    if held.digest != manifest.digest {
+      await evidence.log(
+        Array("kiln: the registry holds manifest \(manifest.digest) damaged; pushed again as \(held.digest)\n".utf8))
+    }
     try await executor.effects.failpoints.reach(.attemptAfterPush)
+    return held.digest
   }
 
   /// An independent layer's blobs, put on the parent: a config and a manifest are written, no blob moves.
@@ -85,10 +91,10 @@ struct JobWork {
         .infrastructure, code: "graft-lost", "blob \(blob.digest), to be grafted, is gone from the registry")
     }
     try await executor.effects.failpoints.reach(.attemptAfterBuild)
-    try await push(config: result.config, result.manifest)
+    let image = try await push(config: result.config, result.manifest)
     let seconds = executor.effects.time.monotonicSeconds() - start
     return LayerResult(
-      image: result.manifest.digest, addedBytes: 0, steps: [StepTiming(name: "graft", seconds: seconds, cached: false)],
+      image: image, addedBytes: 0, steps: [StepTiming(name: "graft", seconds: seconds, cached: false)],
       engineVersion: "")
   }
 

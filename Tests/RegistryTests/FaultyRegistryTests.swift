@@ -64,31 +64,27 @@ struct FaultyRegistryTests {
     }
   }
 
-  /// As a registry does whose disk was full while it noted that the repository has the blob.
-  @Test("a blob of which a registry cannot say whether it is there is written again")
-  func brokenLinks() async throws {
+  @Test("a registry that fails whatever it is asked says nothing of what is there")
+  func allFails() async throws {
     let calls = Calls()
     try await withServer { router in
-      router.head("/v2/p/one/blobs/:digest") { _, _ in Response(status: .internalServerError) }
-      router.post("/v2/p/one/blobs/uploads") { request, _ in
-        if request.uri.queryParameters.get("mount") != nil {
-          _ = await calls.count("mount")
-          return Response(status: .created)
-        }
-        return Response(status: .accepted, headers: [.location: "/v2/p/one/blobs/uploads/1"])
+      @Sendable func fail(_ kind: String) async -> Response {
+        _ = await calls.count(kind)
+        return Response(status: .internalServerError)
       }
-      router.put("/v2/p/one/blobs/uploads/1") { _, _ in
-        _ = await calls.count("put")
-        return Response(status: .created)
-      }
+      router.head("/v2/p/one/blobs/:digest") { _, _ in await fail("blobs") }
+      router.head("/v2/p/one/manifests/:digest") { _, _ in await fail("manifests") }
+      router.get("/v2/p/one/manifests/:digest") { _, _ in await fail("manifests") }
     } _: { address in
       let client = client(hostAndPort(address))
-      try await client.upload(blob, digest: digest, to: "one")
-      #expect(await calls.seen("put") == 1)
-      let reference = BlobReference(digest: digest, sizeBytes: Int64(blob.count))
-      #expect(try await client.mount(reference, from: "two", to: "one"))
-      #expect(try await client.has(reference, in: "one") == false)
-      #expect(await calls.seen("mount") == 1)
+      let codes = [
+        try await failureCode { _ = try await client.blobSize(digest, in: "one") },
+        try await failureCode { _ = try await client.manifest(.digest(digest), in: "one") },
+      ]
+      #expect(codes == ["registry-500", "registry-500"])
+      // Each four times, and four times what nobody has.
+      #expect(await calls.seen("blobs") == 8)
+      #expect(await calls.seen("manifests") == 8)
     }
   }
 

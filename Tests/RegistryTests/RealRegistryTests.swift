@@ -43,11 +43,14 @@ struct RealRegistryTests {
 
   /// Where the registry keeps a blob's bytes.
   func storedFile(_ digest: Digest) throws -> URL {
+    try dataFolder().appendingPathComponent("blobs/sha256/\(digest.hex.prefix(2))/\(digest.hex)/data")
+  }
+
+  private func dataFolder() throws -> URL {
     let text = try String(contentsOfFile: try Services.require("KILN_TEST_REGISTRY_CONFIG"), encoding: .utf8)
     let line = try #require(text.split(separator: "\n").first { $0.contains("rootdirectory:") })
     let root = try #require(line.split(separator: " ").last)
-    return URL(fileURLWithPath: String(root)).appendingPathComponent(
-      "docker/registry/v2/blobs/sha256/\(digest.hex.prefix(2))/\(digest.hex)/data")
+    return URL(fileURLWithPath: String(root)).appendingPathComponent("docker/registry/v2")
   }
 
   @Test("conforms", arguments: ImageStoreConformance.cases)
@@ -60,6 +63,65 @@ struct RealRegistryTests {
         try bytes.write(to: file)
       }
     }
+  }
+
+  /// As a full disk leaves it: files that it had begun to write are there, and empty.
+  @Test("what a registry noted, and cannot read, is not there, until it is written again")
+  func emptyNotes() async throws {
+    try await withRegistry { store in
+      let image = SampleImage()
+      let (digest, blob) = (image.manifest.digest, Digest(of: image.blobs[0]))
+      try await image.push(to: store, "one", tag: "v1")
+      let notes = try dataFolder().appendingPathComponent("repositories/\(store.endpoint.prefix)/one")
+
+      try empty(notes.appendingPathComponent("_manifests/tags/v1/current/link"))
+      #expect(try await store.manifest(.tag("v1"), in: "one") == nil)
+      #expect(try await store.manifest(.digest(digest), in: "one") == image.manifest)
+      try await store.put(image.manifest, in: "one", tag: "v1")
+      #expect(try await store.manifest(.tag("v1"), in: "one") == image.manifest)
+
+      try empty(notes.appendingPathComponent("_manifests/revisions/sha256/\(digest.hex)/link"))
+      #expect(try await store.manifest(.digest(digest), in: "one") == nil)
+      #expect(try await store.putReadable(image.manifest, in: "one") == image.manifest)
+      #expect(try await store.manifest(.digest(digest), in: "one") == image.manifest)
+
+      // The registry remembers what it has noted in "one".
+      let begun = notes.deletingLastPathComponent().appendingPathComponent("two/_layers/sha256/\(blob.hex)")
+      try FileManager.default.createDirectory(at: begun, withIntermediateDirectories: true)
+      try Data().write(to: begun.appendingPathComponent("link"))
+      #expect(try await store.blobSize(blob, in: "two") == nil)
+      try await store.upload(image.blobs[0], digest: blob, to: "two")
+      #expect(try await store.blob(blob, in: "two", maxBytes: 1 << 20) == image.blobs[0])
+    }
+  }
+
+  @Test("a manifest that a registry keeps empty is put as one that says the same, the same by whomever")
+  func emptyManifests() async throws {
+    try await withRegistry { store in
+      let image = SampleImage()
+      try await image.push(to: store, "one")
+      try empty(try storedFile(image.manifest.digest))
+      try await store.put(image.manifest, in: "one", tag: nil)
+      #expect(try await store.manifest(.digest(image.manifest.digest), in: "one") == nil)
+      let held = try await store.putReadable(image.manifest, in: "one")
+      #expect(held.digest != image.manifest.digest)
+      #expect(try await store.manifest(.digest(held.digest), in: "one") == held)
+      let (said, says) = (try ImageManifest(image.manifest), try ImageManifest(held))
+      #expect(says.allBlobs == said.allBlobs)
+      #expect(try await store.putReadable(image.manifest, in: "one") == held)
+      try empty(try storedFile(held.digest))
+      let next = try await store.putReadable(image.manifest, in: "one")
+      #expect(![image.manifest.digest, held.digest].contains(next.digest))
+      let name = "docker://\(host)/\(store.endpoint.prefix)/one@\(next.digest)"
+      let inspected = try await OutsideTool("skopeo").output(["inspect", "--tls-verify=false", "--raw", name])
+      #expect(Data(inspected.utf8) == next.bytes)
+    }
+  }
+
+  private func empty(_ file: URL) throws {
+    let handle = try FileHandle(forWritingTo: file)
+    try handle.truncate(atOffset: 0)
+    try handle.close()
   }
 
   @Test("a deleted image is gone, with its tags")

@@ -19,6 +19,8 @@ final class SimulatedRegistry: @unchecked Sendable {
   fileprivate(set) var moves: [TagMove: Int64] = [:]
   /// Taken away behind everybody's back.
   private(set) var lost: Set<Digest> = []
+  /// Taken for the manifests themselves, whoever puts them again, and never given out.
+  fileprivate var empty: Set<Digest> = []
 
   fileprivate func put(_ manifest: Manifest, in repository: String, tag: String?, now: Int64 = 0) throws {
     let isIndex = MediaType.isIndex(manifest.mediaType)
@@ -42,7 +44,7 @@ final class SimulatedRegistry: @unchecked Sendable {
 
   /// What of an image, or of an index and its images, is not there.
   func missing(_ digest: Digest, in repository: String) -> Set<Digest> {
-    guard let manifest = manifests[repository]?[digest] else { return [digest] }
+    guard let manifest = readable(digest, in: repository) else { return [digest] }
     if MediaType.isIndex(manifest.mediaType) {
       let children = (try? children(ofIndex: manifest)) ?? []
       return Set(children.flatMap { missing($0.digest, in: repository) })
@@ -55,6 +57,19 @@ final class SimulatedRegistry: @unchecked Sendable {
   func parts(_ digest: Digest, in repository: String) -> Set<Digest> {
     let all = manifests[repository]?[digest].flatMap { try? ImageManifest($0).allBlobs } ?? []
     return Set(all.map(\.digest)).union([digest])
+  }
+
+  fileprivate func readable(_ digest: Digest, in repository: String) -> Manifest? {
+    empty.contains(digest) ? nil : manifests[repository]?[digest]
+  }
+
+  /// As a registry does whose disk is full: what it began to write stays, and is empty. Bytes that it has in any
+  /// repository are not written again, but that this one has them. Never a base's.
+  fileprivate func breakOff(_ manifest: Manifest, in repository: String) {
+    let digest = manifest.digest
+    guard manifests["debian"]?[digest] == nil else { return }
+    if !manifests.values.contains(where: { $0[digest] != nil }) { empty.insert(digest) }
+    if manifests[repository]?.removeValue(forKey: digest) != nil { lost.insert(digest) }
   }
 
   /// Loses an image, or its topmost blob. Never a base's.
@@ -168,13 +183,17 @@ struct SimulatedImages: ImageStore {
   func manifest(_ reference: ManifestReference, in repository: String) async throws -> Manifest? {
     try await call()
     switch reference {
-    case .digest(let digest): return registry.manifests[repository]?[digest]
-    case .tag(let tag): return registry.tags[repository]?[tag].flatMap { registry.manifests[repository]?[$0] }
+    case .digest(let digest): return registry.readable(digest, in: repository)
+    case .tag(let tag): return registry.tags[repository]?[tag].flatMap { registry.readable($0, in: repository) }
     }
   }
 
   func put(_ manifest: Manifest, in repository: String, tag: String?) async throws {
     try await call()
+    if world.isUnlucky(0.003) {
+      registry.breakOff(manifest, in: repository)
+      throw Failure(.infrastructure, code: "registry-500", "the registry has no room")
+    }
     try registry.put(manifest, in: repository, tag: tag, now: world.now)
     if world.isUnlucky(0.003) { throw Failure(.infrastructure, code: "registry", "the answer got lost") }
   }

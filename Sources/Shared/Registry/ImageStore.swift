@@ -4,8 +4,9 @@ package import Model
 /// Holds blobs, image manifests and tags: a registry on the farm, an OCI layout folder on one machine.
 ///
 /// Repositories are below the store's own prefix (`Name.isRepository`). Reading checks digests: what
-/// does not hash to its digest is never returned. Errors: `Failure`s, class `infrastructure` for
-/// what may work again, with code `not-found` and class `input` for what is not there.
+/// does not hash to its digest is never returned, and what a store holds damaged counts as not there, so
+/// that it is written again. Errors: `Failure`s, class `infrastructure` for what may work again, with code
+/// `not-found` and class `input` for what is not there.
 package protocol ImageStore: Sendable {
   /// Size in bytes, or nil where it does not exist.
   func blobSize(_ digest: Digest, in repository: String) async throws -> Int64?
@@ -31,14 +32,40 @@ package protocol ImageStore: Sendable {
 }
 
 extension ImageStore {
-  /// Whether a blob need not be written. A registry whose disk was full may fail (500) for ever where it has only
-  /// begun to note that a repository has a blob: that ends when the blob is written again.
+  /// Whether a blob need not be written.
   func has(_ blob: BlobReference, in repository: String) async throws -> Bool {
-    do {
-      return try await blobSize(blob.digest, in: repository) == blob.sizeBytes
-    } catch let failure as Failure where failure.code == "registry-500" {
-      return false
+    try await blobSize(blob.digest, in: repository) == blob.sizeBytes
+  }
+
+  /// Puts a manifest, reads it back, and returns it as it can be read from then on: `manifest`, or one that says
+  /// the same under another digest. For a registry whose disk was full may hold an empty file for a manifest; it
+  /// takes that for the manifest itself, however often it is put again, and never gives it out.
+  package func putReadable(_ manifest: Manifest, in repository: String) async throws -> Manifest {
+    // The same ones in the same order, so that whoever does it again comes to the same digest.
+    for number in 0...ManifestCopy.max {
+      let copy = try ManifestCopy.of(manifest, number)
+      try await put(copy, in: repository, tag: nil)
+      if try await self.manifest(.digest(copy.digest), in: repository) != nil { return copy }
     }
+    throw Failure(
+      .infrastructure, code: "unreadable",
+      "manifest \(manifest.digest) and \(ManifestCopy.max) copies of it were put in \(repository), and none can be read",
+      hint: "the registry's storage is damaged: see its log")
+  }
+}
+
+/// Manifests that say the same, and have other digests.
+enum ManifestCopy {
+  static let max = 20
+  static let annotation = "kiln.copy"
+
+  static func of(_ manifest: Manifest, _ number: Int) throws -> Manifest {
+    if number == 0 { return manifest }
+    var json = try JSONValue.parse(manifest.bytes, what: "manifest \(manifest.digest)")
+    var annotations = json["annotations"]?.object ?? [:]
+    annotations[annotation] = .string("\(number)")
+    json["annotations"] = .object(annotations)
+    return Manifest(mediaType: manifest.mediaType, bytes: json.canonicalBytes)
   }
 }
 

@@ -27,7 +27,7 @@ package struct RegistryClient: ImageStore {
 
   package func blobSize(_ digest: Digest, in repository: String) async throws -> Int64? {
     let response = try await send(HTTPRequest("HEAD", url(repository, "blobs/\(digest)")), repository)
-    if response.status == 404 { return nil }
+    if try await isAbsent(response, "blobs", in: repository) { return nil }
     try expect([200], response, "looking for blob \(digest)", repository)
     guard let length = response.headers["content-length"].flatMap({ Int64($0) }) else {
       throw failure("told no size for blob \(digest)", repository)
@@ -119,7 +119,7 @@ package struct RegistryClient: ImageStore {
     let accept = MediaType.accepted.joined(separator: ", ")
     let request = HTTPRequest("GET", url(repository, "manifests/\(reference)"), headers: ["Accept": accept])
     let response = try await send(request, repository, maxBodyBytes: Self.maxManifestBytes)
-    if response.status == 404 { return nil }
+    if try await isAbsent(response, "manifests", in: repository) { return nil }
     try expect([200], response, "reading manifest \(reference)", repository)
     if case .digest(let digest) = reference, Digest(of: response.body) != digest {
       throw corrupt("manifest \(digest)", repository)
@@ -147,6 +147,14 @@ package struct RegistryClient: ImageStore {
       try await effects.time.sleep(
         seconds: Self.delaySeconds(attempt: attempt, retryAfter: nil, fraction: effects.random.fraction()))
     }
+  }
+
+  /// Whether what was asked for is not there, or damaged. A registry whose disk was full answers 500 for ever
+  /// where it has only begun to write; one that tells well of another digest that it has not is in order but for that.
+  private func isAbsent(_ response: HTTPResponse, _ kind: String, in repository: String) async throws -> Bool {
+    guard response.status == 500 else { return response.status == 404 }
+    let nothing = Digest(of: Data(effects.identifier().utf8))
+    return try await send(HTTPRequest("HEAD", url(repository, "\(kind)/\(nothing)")), repository).status == 404
   }
 
   /// For tests and cleaning up: the manifest by its digest, and so every tag that leads to it.
