@@ -17,7 +17,7 @@ struct Sources: Sendable {
     }
     var (endpoint, repository) = try RegistryEndpoint.parse(source)
     if let login, login.host == endpoint.host { endpoint.credentials = login.credentials }
-    return (RegistryClient(endpoint: endpoint, http: HTTPClient(), effects: .system()), repository)
+    return (RegistryClient(endpoint: endpoint, http: HTTPClient(), effects: .system(), isReadOnly: true), repository)
   }
 
   func resolve(_ base: BaseDefinition) async throws -> [Platform: Digest] {

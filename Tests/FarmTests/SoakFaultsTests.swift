@@ -295,6 +295,9 @@ private final class Soak: Sendable {
     _ = state.withLock { $0.accepted.insert(id) }
     let ended = "SELECT 1 FROM builds WHERE id = '\(id)' AND state NOT IN ('accepted', 'running', 'publishing')"
     while (try? await farm.rows(ended))?.isEmpty ?? true { try await Task.sleep(for: .seconds(3)) }
+    // Nobody waits for an hour to be told.
+    let failed = try? await farm.rows("SELECT problem FROM builds WHERE id = '\(id)' AND state = 'failed'")
+    try #require(failed?.isEmpty ?? true, "build \(id) failed: \(failed ?? [])")
     state.withLock { $0.ended += 1 }
   }
 

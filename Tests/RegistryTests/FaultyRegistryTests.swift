@@ -64,6 +64,23 @@ struct FaultyRegistryTests {
     }
   }
 
+  @Test("a manifest that was begun is put until it is whole, for a minute", arguments: [12, .max])
+  func patience(failures: Int) async throws {
+    let calls = Calls()
+    let manifest = Manifest(mediaType: MediaType.imageManifest, bytes: Data("{}".utf8))
+    try await withServer { router in
+      router.put("/v2/p/one/manifests/:reference") { _, _ in
+        Response(status: await calls.count("put") > failures ? .created : .internalServerError)
+      }
+    } _: { address in
+      let (host, start) = (hostAndPort(address), time.monotonicSeconds())
+      let code = try await failureCode { try await client(host).put(manifest, in: "one", tag: nil) }
+      #expect(code == (failures == 12 ? nil : "registry-500"))
+      if failures == 12 { #expect(await calls.seen("put") == 13) }
+      #expect(time.monotonicSeconds() - start < 70)
+    }
+  }
+
   @Test("a registry that fails whatever it is asked says nothing of what is there")
   func allFails() async throws {
     let calls = Calls()

@@ -76,6 +76,9 @@ struct RealRegistryTests {
 
       try empty(notes.appendingPathComponent("_manifests/tags/v1/current/link"))
       #expect(try await store.manifest(.tag("v1"), in: "one") == nil)
+      let reader = RegistryClient(endpoint: store.endpoint, http: store.http, effects: .system(), isReadOnly: true)
+      let code = try await failureCode { _ = try await reader.manifest(.tag("v1"), in: "one") }
+      #expect(code == "registry-500")
       #expect(try await store.manifest(.digest(digest), in: "one") == image.manifest)
       try await store.put(image.manifest, in: "one", tag: "v1")
       #expect(try await store.manifest(.tag("v1"), in: "one") == image.manifest)

@@ -15,12 +15,16 @@ package struct RegistryClient: ImageStore {
   let effects: Effects
   let tokens = TokenCache()
 
+  /// Whether nothing will be put right that it holds damaged.
+  let isReadOnly: Bool
+
   static let maxManifestBytes = 8 << 20
 
-  package init(endpoint: RegistryEndpoint, http: HTTPClient, effects: Effects) {
+  package init(endpoint: RegistryEndpoint, http: HTTPClient, effects: Effects, isReadOnly: Bool = false) {
     self.endpoint = endpoint
     self.http = http
     self.effects = effects
+    self.isReadOnly = isReadOnly
   }
 
   // MARK: Blobs
@@ -133,26 +137,33 @@ package struct RegistryClient: ImageStore {
     let request = HTTPRequest(
       "PUT", url(repository, "manifests/\(reference)"), headers: ["Content-Type": manifest.mediaType],
       body: .bytes(manifest.bytes))
+    let start = effects.time.monotonicSeconds()
     for attempt in 1... {
       let response = try await send(request, repository)
-      guard [400, 404].contains(response.status), Self.reason(response).contains("UNKNOWN") else {
-        return try expect([201], response, "putting manifest \(reference)", repository)
-      }
-      // While somebody else mounts the same blob, a registry may read its half-written link.
-      guard attempt < Self.maxTries else {
-        throw failure(
-          "does not hold everything that manifest \(manifest.digest) refers to: \(Self.reason(response))", repository,
-          code: "incomplete")
+      // Where its disk is full, a registry empties even what it had noted of this manifest before: it is not left
+      // like that after a few tries.
+      let isPatient = effects.time.monotonicSeconds() - start < Self.maxRepeatSeconds
+      if response.status != 500 || !isPatient {
+        guard [400, 404].contains(response.status), Self.reason(response).contains("UNKNOWN") else {
+          return try expect([201], response, "putting manifest \(reference)", repository)
+        }
+        // While somebody else mounts the same blob, a registry may read its half-written link.
+        guard attempt < Self.maxTries else {
+          throw failure(
+            "does not hold everything that manifest \(manifest.digest) refers to: \(Self.reason(response))", repository,
+            code: "incomplete")
+        }
       }
       try await effects.time.sleep(
-        seconds: Self.delaySeconds(attempt: attempt, retryAfter: nil, fraction: effects.random.fraction()))
+        seconds: Self.delaySeconds(
+          attempt: min(attempt, Self.maxTries), retryAfter: nil, fraction: effects.random.fraction()))
     }
   }
 
   /// Whether what was asked for is not there, or damaged. A registry whose disk was full answers 500 for ever
   /// where it has only begun to write; one that tells well of another digest that it has not is in order but for that.
   private func isAbsent(_ response: HTTPResponse, _ kind: String, in repository: String) async throws -> Bool {
-    guard response.status == 500 else { return response.status == 404 }
+    guard response.status == 500, !isReadOnly else { return response.status == 404 }
     let nothing = Digest(of: Data(effects.identifier().utf8))
     return try await send(HTTPRequest("HEAD", url(repository, "\(kind)/\(nothing)")), repository).status == 404
   }
