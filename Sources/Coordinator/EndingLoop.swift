@@ -38,8 +38,7 @@ struct EndingLoop: CoordinatorLoop {
       while let build = try await store.takePublishing(leaseSeconds: coordinator.settings.effectLeaseSeconds) {
         try await IndexPublisher(coordinator: coordinator).publish(build)
       }
-      try await doEffects()
-      return coordinator.settings.idleSeconds
+      return try await doEffects() ? coordinator.settings.idleSeconds : 1
     } catch is CancellationError {
       return 0
     } catch {
@@ -58,12 +57,17 @@ struct EndingLoop: CoordinatorLoop {
     }
   }
 
-  private func doEffects() async throws {
+  /// Whether all that were due are done.
+  private func doEffects() async throws -> Bool {
     while true {
       let effects = try await store.takeEffects(limit: 50, leaseSeconds: coordinator.settings.effectLeaseSeconds)
-      guard !effects.isEmpty else { return }
+      guard !effects.isEmpty else { return true }
+      var hasFailed = false
+      var noRoom: Failure?
       for effect in effects {
         do {
+          // Each tag that a registry without room is asked for costs it what it had noted of the image.
+          if let noRoom, case .tagLayer = effect.kind { throw noRoom }
           try await coordinator.effects.failpoints.reach(.outboxBeforeEffect)
           try await perform(effect.kind)
           try await coordinator.effects.failpoints.reach(.outboxAfterEffect)
@@ -71,10 +75,14 @@ struct EndingLoop: CoordinatorLoop {
         } catch is CancellationError {
           throw CancellationError()
         } catch {
+          hasFailed = true
+          if let failure = error as? Failure, failure.code == "registry-500" { noRoom = failure }
           coordinator.logger.warning("effect failed", metadata: ["effect": "\(effect.id)", "error": "\(error)"])
           try await store.effectFailed(effect.id, retrySeconds: 5, reason: "\(error)")
         }
       }
+      // By now it may be due again; what else there is to end does not wait for it.
+      if hasFailed { return false }
     }
   }
 

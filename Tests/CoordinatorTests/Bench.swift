@@ -67,10 +67,10 @@ struct Bench: Sendable {
 
   /// A new coordinator on what is there.
   func coordinator(
-    failpoints: any Failpoints = NoFailpoints(), pools: [Pool]? = nil
+    failpoints: any Failpoints = NoFailpoints(), pools: [Pool]? = nil, images: (any ImageStore)? = nil
   ) throws -> Coordinator {
     Coordinator(
-      name: "coordinator", store: store, queue: queue, images: images, pools: try pools ?? [Self.pool()],
+      name: "coordinator", store: store, queue: queue, images: images ?? self.images, pools: try pools ?? [Self.pool()],
       openSource: { [outside] _ in (outside, repository: "debian") },
       effects: Effects(time: time, random: random, failpoints: failpoints), logger: log.logger())
   }

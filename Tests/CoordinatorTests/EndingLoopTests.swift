@@ -171,6 +171,44 @@ import Testing
     }
   }
 
+  @Test func aRegistryWithoutRoomIsAskedForOneTagAndHoldsNoLetterUp() async throws {
+    try await Bench.with { bench in
+      try await bench.queue.prepare([Bench.pool])
+      let build = try await bench.submit()
+      let worker = Worker(bench)
+      var built = 0
+      while let job = try await bench.build(build).jobs.first(where: { $0.state == .ready }), built < 2 {
+        try await worker.finish(try #require(try await worker.claim(job.id)))
+        built += 1
+      }
+      #expect(built == 2)
+      let dead = try await deadJob(bench)
+      let full = FullRegistry(bench.images)
+      // What failed is due again by the end of the turn.
+      try await bench.end(try bench.coordinator(failpoints: SlowEffects(time: bench.time), images: full))
+      #expect(full.refused == 1)
+      let slot = try await bench.queue.openDeadLetters(of: Bench.pool)
+      #expect(try DeadLetterMessage(body: try #require(try await slot.next()).body).job == dead)
+      await slot.close()
+      bench.time.advance(seconds: 5)
+      try await bench.end()
+      let layers = try await bench.build(build).layers.filter { $0.image != nil }
+      #expect(layers.count == 2)
+      for layer in layers {
+        let tag = Repositories.tag(layer.key, generation: 1)
+        #expect(try await bench.images.manifest(.tag(tag), in: "layers")?.digest == layer.image)
+      }
+    }
+  }
+
+  private struct SlowEffects: Failpoints {
+    let time: HeldTime
+
+    func reach(_ point: Failpoint) async throws {
+      if point == .outboxBeforeEffect { time.advance(seconds: 6) }
+    }
+  }
+
   // MARK: Older and newer builds
 
   @Test func anOlderBuildThatEndsLaterDoesNotMoveTheTagBack() async throws {

@@ -13,12 +13,13 @@ package struct RegistryClient: ImageStore {
   let endpoint: RegistryEndpoint
   let http: HTTPClient
   let effects: Effects
-  let tokens = TokenCache()
-
   /// Whether nothing will be put right that it holds damaged.
   let isReadOnly: Bool
+  let tokens = TokenCache()
 
   static let maxManifestBytes = 8 << 20
+  /// For what must not be left half done. Less than whoever does it has a lease for.
+  static let patientSeconds: Double = 30
 
   package init(endpoint: RegistryEndpoint, http: HTTPClient, effects: Effects, isReadOnly: Bool = false) {
     self.endpoint = endpoint
@@ -137,26 +138,33 @@ package struct RegistryClient: ImageStore {
     let request = HTTPRequest(
       "PUT", url(repository, "manifests/\(reference)"), headers: ["Content-Type": manifest.mediaType],
       body: .bytes(manifest.bytes))
-    let start = effects.time.monotonicSeconds()
     for attempt in 1... {
-      let response = try await send(request, repository)
-      // Where its disk is full, a registry empties even what it had noted of this manifest before: it is not left
-      // like that after a few tries.
-      let isPatient = effects.time.monotonicSeconds() - start < Self.maxRepeatSeconds
-      if response.status != 500 || !isPatient {
-        guard [400, 404].contains(response.status), Self.reason(response).contains("UNKNOWN") else {
-          return try expect([201], response, "putting manifest \(reference)", repository)
-        }
-        // While somebody else mounts the same blob, a registry may read its half-written link.
-        guard attempt < Self.maxTries else {
-          throw failure(
-            "does not hold everything that manifest \(manifest.digest) refers to: \(Self.reason(response))", repository,
-            code: "incomplete")
-        }
+      let response = try await sendUntilWhole(request, repository)
+      guard [400, 404].contains(response.status), Self.reason(response).contains("UNKNOWN") else {
+        return try expect([201], response, "putting manifest \(reference)", repository)
+      }
+      // While somebody else mounts the same blob, a registry may read its half-written link.
+      guard attempt < Self.maxTries else {
+        throw failure(
+          "does not hold everything that manifest \(manifest.digest) refers to: \(Self.reason(response))", repository,
+          code: "incomplete")
       }
       try await effects.time.sleep(
-        seconds: Self.delaySeconds(
-          attempt: min(attempt, Self.maxTries), retryAfter: nil, fraction: effects.random.fraction()))
+        seconds: Self.delaySeconds(attempt: attempt, retryAfter: nil, fraction: effects.random.fraction()))
+    }
+  }
+
+  /// Where its disk is full, a registry empties even what it had noted of a manifest before: it is not left like
+  /// that after a few tries.
+  private func sendUntilWhole(_ request: HTTPRequest, _ repository: String) async throws -> HTTPResponse {
+    let start = effects.time.monotonicSeconds()
+    while true {
+      let response = try await send(request, repository)
+      guard response.status == 500, effects.time.monotonicSeconds() - start < Self.patientSeconds else {
+        return response
+      }
+      try await effects.time.sleep(
+        seconds: Self.delaySeconds(attempt: Self.maxTries, retryAfter: nil, fraction: effects.random.fraction()))
     }
   }
 
