@@ -34,6 +34,10 @@ import Testing
       failure("job 01890a5d-ac96-774b-bcce-b302099a8057 ended"),
       failure("job 7c9e6679-7425-40de-944b-e07fc1f90ae7 ended")
     ),
+    (
+      failure("executor ada-amd64 did not renew its lease on attempt 3"),
+      failure("executor bob.example-arm64 did not renew its lease on attempt 5")
+    ),
     (failure("\u{1B}[31mno\u{1B}[0m luck"), failure("no luck")),
   ])
   func oneCauseIsOneFingerprint(_ one: Failure, _ other: Failure) {

@@ -35,6 +35,7 @@ extension Failure {
     // `core@0.2.0 (graft)`, and what it is built for.
     (Regex(/[A-Za-z0-9._-]{1,128}@[0-9][A-Za-z0-9.+-]*( \((?:graft|independent)\))?/), "FRAGMENT"),
     (Regex(/\b(linux|windows)\/[a-z0-9]+(\/v[0-9]+)?/), "PLATFORM"),
+    (Regex(/\bexecutor [A-Za-z0-9._-]+/), "EXECUTOR"),
     // Folders, whatever they are called; the file's own name says what it was about, unless nobody chose it.
     (Regex(/(\/[A-Za-z0-9._+@%~-]+)*\/(?=[A-Za-z0-9._+@%~-])/), "/"),
     (Regex(/\/tmp[._]?[A-Za-z0-9_]{6,}/), "/TEMPORARY"),
