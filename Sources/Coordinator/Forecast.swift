@@ -78,6 +78,11 @@ package struct Forecast: Sendable {
     plan.layers.map(\.key).filter { if case .build? = layers[$0] { true } else { false } }
   }
 
+  /// To be built, by whomever: what that takes must be there, also where a registry lost what was brought before.
+  package var unbuiltLayers: Set<LayerKey> {
+    Set(layersToBuild).union(layers.keys.filter { layers[$0] == .attach })
+  }
+
   /// Under way; when the build is written some may have passed, just now.
   package var attachedCells: [CellKey] { plan.cells.map(\.key).filter { cells[$0] == .attach } }
 

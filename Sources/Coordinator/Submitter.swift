@@ -48,8 +48,8 @@ extension Coordinator {
     try await bringBases(plan, to: repository)
     let forecast = try await forecast(plan, scope: request.scope)
     try await effects.failpoints.reach(.submitBeforeContexts)
-    let toBuild = Set(forecast.layersToBuild)
-    for layer in plan.layers where toBuild.contains(layer.key) && layer.graft == nil {
+    let unbuilt = forecast.unbuiltLayers
+    for layer in plan.layers where unbuilt.contains(layer.key) && layer.graft == nil {
       guard let context = layer.context, let bytes = work.contexts[context.digest]
       else { continue }
       try await images.upload(bytes, digest: context.digest, to: repository)

@@ -31,7 +31,6 @@ package struct DockerCellTester: CellTester {
 
   package func test(_ request: CellTestRequest, report: any BuildReport) async throws -> [TestResult] {
     guard !request.tests.isEmpty else { return [] }
-    let deadline = time.monotonicSeconds() + request.deadlineSeconds
     let name = EngineNames.image(executor, request.job)
     return try await withCleanup {
       try await bring(request, as: name)
@@ -41,14 +40,9 @@ package struct DockerCellTester: CellTester {
         var isUnheard: Bool
         var runs = 0
         repeat {
-          let left = deadline - time.monotonicSeconds()
-          guard left > 0 else {
-            throw Failure(
-              .infrastructure, code: "deadline", "the tests were not done within \(Int(request.deadlineSeconds)) s")
-          }
           if runs > 0 { await report.log(Array("test \(test.name): nothing was heard of it; once more\n".utf8)) }
           runs += 1
-          (result, isUnheard) = try await run(test, number: index, of: request, image: name, withinSeconds: left)
+          (result, isUnheard) = try await run(test, number: index, of: request, image: name)
         } while isUnheard && runs < Self.maxRuns
         results.append(result)
         let verdict = result.passed ? "passed" : "FAILED"
@@ -72,7 +66,8 @@ package struct DockerCellTester: CellTester {
       // between our pull and our tag.
       for attempt in 1...3 {
         _ = try await engine.docker.output(
-          ["pull", "--quiet", "--platform", "\(request.platform)", reference], deadlineSeconds: request.deadlineSeconds)
+          ["pull", "--quiet", "--platform", "\(request.platform)", reference],
+          deadlineSeconds: request.secondsLeft(time))
         let tagged = try await engine.docker.run(["tag", reference, name])
         _ = try? await engine.docker.run(["image", "rm", reference])
         if tagged.succeeded { return }
@@ -84,14 +79,14 @@ package struct DockerCellTester: CellTester {
       try await OCIArchive.write(
         digest, from: try OCILayoutStore(directory: directory), repository: "", names: [name], to: archive)
       _ = try await engine.docker.output(
-        ["load", "--quiet", "--input", archive.path], deadlineSeconds: request.deadlineSeconds)
+        ["load", "--quiet", "--input", archive.path], deadlineSeconds: request.secondsLeft(time))
     }
   }
 
   // MARK: One test
 
   private func run(
-    _ test: SmokeTest, number: Int, of request: CellTestRequest, image: String, withinSeconds: Double
+    _ test: SmokeTest, number: Int, of request: CellTestRequest, image: String
   ) async throws -> (TestResult, isUnheard: Bool) {
     guard let program = test.command.first else {
       throw Failure(.input, code: "test-without-command", "test '\(test.name)' has no command")
@@ -106,10 +101,13 @@ package struct DockerCellTester: CellTester {
     if let accelerator = request.accelerator { arguments += ["--gpus", accelerator.count.map { "\($0)" } ?? "all"] }
     arguments += ["--entrypoint", program, image] + test.command.dropFirst()
     let start = time.monotonicSeconds()
-    let seconds = min(Double(test.timeoutSeconds), withinSeconds)
-    let command = engine.docker.program(arguments, deadlineSeconds: seconds)
+    let left = try request.secondsLeft(time)
+    var command = engine.docker.program(arguments, deadlineSeconds: min(Double(test.timeoutSeconds), left))
+    // docker would pass the signal on and wait; first processes ignore it, and the container is ended below.
+    command.graceSeconds = 0
     return try await withCleanup {
       let end = try await command.run(time: time)
+      if end.ending == .stopped(.deadline), left <= Double(test.timeoutSeconds) { throw request.late }
       let seconds = time.monotonicSeconds() - start
       let account = Self.isDoubtful(test, end) ? await account(of: container) : nil
       return (try Self.result(test, end, account, seconds: seconds), Self.isUnheard(end, account))

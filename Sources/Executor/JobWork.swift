@@ -31,7 +31,13 @@ struct JobWork {
     var archive: URL?
     if let context = layer.context {
       let file = folder.appendingPathComponent("context.tar")
-      try await executor.images.download(context, in: repository, to: file)
+      do {
+        try await executor.images.download(context, in: repository, to: file)
+      } catch let failure as Failure where failure.code == "not-found" {
+        throw Failure(
+          .infrastructure, code: "context-gone", "the context of \(layer.title) is gone: \(failure.message)",
+          hint: "submit the catalog again: that brings it")
+      }
       archive = file
     }
     try await executor.effects.failpoints.reach(.attemptBeforeBuild)
@@ -165,7 +171,7 @@ struct JobWork {
     let request = CellTestRequest(
       job: claim.fence.job, image: executor.images.location(of: image, in: repository), imageDigest: image,
       platform: cell.target.platform, tests: cell.tests, accelerator: cell.target.accelerator, attemptFolder: folder,
-      deadlineSeconds: Double(executor.pool.limits.finishSeconds))
+      deadline: executor.effects.time.monotonicSeconds() + Double(executor.pool.limits.finishSeconds))
     let results = try await executor.tester.test(request, report: evidence)
     await evidence.add(results)
     let failed = results.filter { !$0.passed }

@@ -79,7 +79,7 @@ package struct Orphans: Sendable {
     let found = ProcessTable.all().filter { isClient($0) }
     guard !found.isEmpty else { return 0 }
     for process in found { kill(process.id, SIGINT) }
-    let deadline = engine.docker.time.monotonicSeconds() + Double(Program.graceSeconds)
+    let deadline = engine.docker.time.monotonicSeconds() + Double(Program.defaultGraceSeconds)
     while engine.docker.time.monotonicSeconds() < deadline, ProcessTable.all().contains(where: isClient) {
       try await engine.docker.time.sleep(seconds: 0.1)
     }

@@ -53,8 +53,9 @@ package struct Program: Sendable {
     }
   }
 
-  /// How long a program may take to end by itself after the first signal.
-  static let graceSeconds = 5
+  /// How long it may take to end by itself after the first signal; with 0 it is killed at once.
+  package var graceSeconds = Self.defaultGraceSeconds
+  static let defaultGraceSeconds = 5
 
   package init(
     _ executable: String, _ arguments: [String], environment: [String: String], input: Input = .none,
@@ -68,7 +69,7 @@ package struct Program: Sendable {
   }
 
   /// Runs it to its end. When the deadline passes or the calling task is cancelled, its process group
-  /// gets INT, then KILL; in either case nothing of it is left when this returns.
+  /// gets INT, then KILL (with a grace of 0, it alone gets KILL); in either case nothing of it is left when this returns.
   ///
   /// Throws `CancellationError`, or a `Failure` where it could not be started.
   package func run(time: any TimeSource) async throws -> Result {
@@ -137,9 +138,11 @@ package struct Program: Sendable {
   private func spawn(onErrors: (@Sendable ([UInt8]) async -> Void)?) async throws -> Result {
     var options = PlatformOptions()
     options.createSession = true
-    options.teardownSequence = [
-      .send(signal: .interrupt, toProcessGroup: true, allowedDurationToNextStep: .seconds(Self.graceSeconds))
-    ]
+    if graceSeconds > 0 {
+      options.teardownSequence = [
+        .send(signal: .interrupt, toProcessGroup: true, allowedDurationToNextStep: .seconds(graceSeconds))
+      ]
+    }
     let limit = maxOutputBytes
     do {
       let outcome = try await Subprocess.run(

@@ -28,9 +28,10 @@ struct SBOM {
       [
         "scan", "--quiet", "--output", "spdx-json", "--platform", "\(request.platform)", "--source-name", "image",
         "--source-version", "\(request.imageDigest)", source,
-      ], environment: environment, deadlineSeconds: request.deadlineSeconds)
+      ], environment: environment, deadlineSeconds: try request.secondsLeft(time))
     program.maxOutputBytes = 256 << 20
     let result = try await program.run(time: time)
+    if result.ending == .stopped(.deadline) { throw request.late }
     guard result.succeeded else {
       throw Failure(
         .infrastructure, code: "sbom", "syft could not describe \(request.imageDigest): \(result.errorText)")

@@ -63,6 +63,29 @@ import Testing
     }
   }
 
+  /// While a job waits for its next attempt, a submission brings what it lacks.
+  @Test func aLostContextIsBroughtAgainToWhatIsUnderWay() async throws {
+    try await Bench.with { bench in
+      let context = try #require(try bench.catalog.work().contexts.keys.first)
+      try await bench.submit()
+      try FileManager.default.removeItem(atPath: bench.imageFolder.path + "/blobs/sha256/\(context.hex)")
+      #expect(await bench.images.blobSize(context, in: "layers") == nil)
+      try await bench.submit(key: "again")
+      #expect(await bench.images.blobSize(context, in: "layers") != nil)
+    }
+  }
+
+  @Test func aBaseThatTheRegistryKeepsEmptyIsRefusedWhole() async throws {
+    try await Bench.with { bench in
+      let coordinator = try bench.coordinator(images: FullRegistry(bench.images, keepsEmpty: true))
+      let failure = try await #require(throws: Failure.self) { try await bench.submit(with: coordinator) }
+      #expect(failure.failureClass == .infrastructure)
+      #expect(failure.code == "unreadable")
+      #expect(bench.bases.values.contains { failure.hint?.contains($0.description) == true })
+      #expect(try await isEmpty(bench))
+    }
+  }
+
   @Test func basesAndContextsAreThereBeforeTheBuild() async throws {
     try await Bench.with { bench in
       let work = try bench.catalog.work()

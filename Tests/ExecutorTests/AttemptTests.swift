@@ -45,6 +45,16 @@ import Testing
     #expect(store.ends == ["base-gone"])
   }
 
+  @Test func aLostContextIsWaitedForUntilItIsSubmittedAgain() async throws {
+    let store = ScriptedStore(generation: nil)
+    store.context = BlobReference(digest: Digest(of: "never uploaded"), sizeBytes: 14)
+    try await withExecutor(store, time: ShortSleeps()) { executor in
+      let failure = try await AttemptRunner(executor: executor).run(JobID(text: "job"))
+      #expect(failure == .infrastructure)
+    }
+    #expect(store.ends == ["context-gone"])
+  }
+
   @Test func aLostParentIsToldByItsGeneration() async throws {
     let store = ScriptedStore(generation: 3)
     try await withExecutor(store, time: ShortSleeps()) { executor in

@@ -9,13 +9,14 @@ import Testing
 /// On a real engine.
 @Suite struct RealDockerCellTesterTests {
   private func request(
-    _ image: TestImage, _ host: TestHost, at location: ImageLocation? = nil, tests: [SmokeTest]
+    _ image: TestImage, _ host: TestHost, at location: ImageLocation? = nil, tests: [SmokeTest],
+    withinSeconds: Double = 120
   ) throws -> CellTestRequest {
     CellTestRequest(
       job: JobID(text: UUID().uuidString.lowercased()), image: location ?? image.location,
       imageDigest: image.image.manifest.digest, platform: image.platform, tests: tests,
       attemptFolder: try host.attemptFolder(),
-      deadlineSeconds: 120)
+      deadline: SystemTime().monotonicSeconds() + withinSeconds)
   }
 
   private func tester(_ host: TestHost) -> DockerCellTester {
@@ -55,6 +56,49 @@ import Testing
     #expect(left.isEmpty)
     let images = try await host.engine.docker.output(["images", "--format", "{{.Repository}}"])
     #expect(!images.contains("\(EngineNames.imagePrefix)/\(tester.executor)"))
+  }
+
+  /// `sh` is its container's first process, to which the kernel passes on no signal but KILL.
+  private static let deaf = SmokeTest(
+    name: "deaf", command: ["sh", "-c", "echo begun; sleep 600; true"], timeoutSeconds: 300, expectedOutput: nil)
+
+  @Test func aCancelledTestIsKilledAtOnce() async throws {
+    let host = try await TestHost()
+    defer { host.remove() }
+    let tester = tester(host)
+    let request = try request(try TestImage.base("linux/amd64"), host, tests: [Self.deaf])
+    let since = "\(Date().timeIntervalSince1970)"
+    let run = Task { try await tester.test(request, report: RecordingReport()) }
+    let label = "label=\(EngineNames.label(tester.executor))"
+    try await eventually("it runs") {
+      try await !host.engine.docker.output(["ps", "--quiet", "--filter", label]).isEmpty
+    }
+    run.cancel()
+    await #expect(throws: CancellationError.self) { try await run.value }
+    #expect(try await host.engine.docker.output(["ps", "--all", "--quiet", "--filter", label]).isEmpty)
+    let signals = try await host.engine.docker.output([
+      "events", "--since", since, "--until", "\(Date().timeIntervalSince1970)", "--filter", "event=kill",
+      "--filter", label, "--format", "{{.Actor.Attributes.signal}}",
+    ])
+    #expect(signals.split(separator: "\n") == ["9"], "nothing that would be waited for in vain")
+  }
+
+  @Test func aCellThatTakesTooLongDidNotFailItsTest() async throws {
+    let host = try await TestHost()
+    defer { host.remove() }
+    let tester = tester(host)
+    let request = try request(try TestImage.base("linux/amd64"), host, tests: [Self.deaf], withinSeconds: 4)
+    let failure = try await #require(throws: Failure.self) {
+      try await tester.test(request, report: RecordingReport())
+    }
+    #expect(failure.failureClass == .infrastructure)
+    #expect(failure.code == "deadline")
+    let late = try await #require(throws: Failure.self) {
+      try await tester.describe(request, report: RecordingReport())
+    }
+    #expect(late.code == "deadline")
+    let label = "label=\(EngineNames.label(tester.executor))"
+    #expect(try await host.engine.docker.output(["ps", "--all", "--quiet", "--filter", label]).isEmpty)
   }
 
   @Test func takesImagesFromARegistry() async throws {

@@ -69,6 +69,8 @@ final class ScriptedStore: AttemptStore, @unchecked Sendable {
   var heartbeatHangs = false
   var isCancelled = false
   var isLayer = false
+  /// Of the layer, which it then is.
+  var context: BlobReference?
   /// Claims are not answered.
   var isAway = false
   var lostAnswers = 0
@@ -102,11 +104,11 @@ final class ScriptedStore: AttemptStore, @unchecked Sendable {
     let platform = try #require(Platform("linux/amd64"))
     let base = BaseImage(name: "base", source: "r.example/base", digest: Self.base.digest)
     let spec: JobSpec =
-      heartbeatHangs || isCancelled || isLayer
+      heartbeatHangs || isCancelled || isLayer || context != nil
       ? .layer(
         PlannedLayer(
           key: LayerKey(text: "layer"), parent: .base(base), fragment: nil, title: "layer", platform: platform,
-          dockerfile: "FROM kiln-parent\n", arguments: [:], context: nil, secrets: [:], reproducible: true))
+          dockerfile: "FROM kiln-parent\n", arguments: [:], context: context, secrets: [:], reproducible: true))
       : .finish(
         PlannedCell(
           key: CellKey(text: "cell"), product: "app", productVersion: "1", variant: "",

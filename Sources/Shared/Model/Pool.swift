@@ -14,6 +14,7 @@ package struct Pool: Sendable, Hashable, Codable {
 
   package struct Limits: Sendable, Hashable, Codable {
     package var layerSeconds: Int = 3600
+    /// For the tests of a finished image and its SBOM together.
     package var finishSeconds: Int = 1800
     package var noOutputSeconds: Int = 900
     package init() {}
