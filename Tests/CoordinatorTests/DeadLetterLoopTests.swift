@@ -64,6 +64,27 @@ import Testing
     }
   }
 
+  /// The broker gives a message up; the store does not give its job up.
+  @Test func theJobOfAMessageDeliveredTooOftenIsReadyAgain() async throws {
+    try await Bench.with { bench in
+      try await bench.queue.prepare([Bench.pool])
+      try await bench.submit()
+      try await bench.dispatch()
+      let slot = try await bench.queue.openSlot(on: Bench.pool)
+      let delivery = try #require(try await slot.next())
+      await slot.close()
+      let job = try JobMessage(body: delivery.body).job
+      #expect(try await bench.job(job).summary.state == .queued)
+      let box = LetterBox([delivery.body])
+      bench.queue.deliverDeadLetters(from: box)
+      try await run(bench)
+      #expect(try await bench.job(job).summary.state == .ready)
+      #expect(try await keptBytes(bench) == [delivery.body])
+      #expect(try await bench.store.deadLetters(limit: 10).isEmpty, "nobody has to look at it")
+      #expect(box.acknowledged == [1])
+    }
+  }
+
   /// The end of a job brings its letter into the store, and by the outbox into the broker, from where it
   /// comes back: it is one letter.
   @Test func theLetterOfADeadJobIsNotKeptTwice() async throws {

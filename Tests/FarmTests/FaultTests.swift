@@ -76,6 +76,7 @@ struct FaultTests {
     try await farm.expectInvariants()
     try await faulty.expectNoStepTooMany()
     try await faulty.expectLetters()
+    try await farm.expectTags()
     try await farm.expectRecordsPull(count: 3 * Self.rounds.count)
   }
 
@@ -160,6 +161,7 @@ struct FaultTests {
     try await farm.expectInvariants()
     try await faulty.expectNoStepTooMany()
     try await faulty.expectLetters()
+    try await farm.expectTags()
     try await farm.expectRecordsPull(count: 3 * faults.count)
     try faulty.expectAnHourOff("amd64-2", since: began)
   }

@@ -133,4 +133,58 @@ struct InterventionTests {
       try await farm.expectRecordsPull(count: 3)
     }
   }
+
+  @Test("of a cancelled cell the engine runs nothing, even of a test that no signal ends")
+  func cancelsACell() async throws {
+    try await with("cancelcell") { farm in
+      let file = farm.catalog.folder.appendingPathComponent("products/two.yml")
+      let product = try String(contentsOf: file, encoding: .utf8)
+      // The first process of a container, which the kernel spares all signals but KILL.
+      let deaf = product.replacing("[cat, /app.txt]", with: "[sh, -c, 'sleep 600; true']")
+      try farm.catalog.write("products/two.yml", deaf.replacing("timeoutSeconds: 30", with: "timeoutSeconds: 600"))
+      let id = try await submit(farm, "two")
+      let docker = OutsideTool("docker", environment: ["DOCKER_HOST": farm.engineA])
+      func running() async throws -> String {
+        try await docker.output(["ps", "--quiet", "--filter", "label=kiln.executor=amd64-1-\(farm.run)"])
+      }
+      try await eventually("its test runs") { try await !running().isEmpty }
+      let cell = try #require(try await build(farm, id, is: .running).jobs.first { $0.kind == .finish })
+      let cancelled = try await farm.kiln.run(["cancel", cell.id.text])
+      #expect(cancelled.status == 0 && cancelled.output.contains("1 cells"), "\(cancelled)")
+      try await eventually("the engine runs nothing of it", seconds: 5) { try await running().isEmpty }
+      let failed = try await build(farm, id, is: .failed)
+      #expect(failed.summary.problem?.contains("1 were cancelled") == true, "\(failed.summary)")
+    }
+  }
+
+  @Test("letters are replayed by their cause, each once, and dropped with a reason, by the command line")
+  func letters() async throws {
+    try await with("letters") { farm in
+      farm.counter.refuse("app")
+      let submitted = try await farm.kiln.run(["submit", "--wait", "--catalog", farm.catalog.folder.path, "one"])
+      #expect(submitted.status == 1)
+      let id = BuildID(text: String(try #require(submitted.output.firstMatch(of: /build ([0-9a-z]+):/)?.1)))
+      let groups: [DeadLetterGroup] = try await farm.kiln.json(["dead-letters", "groups", "--json"])
+      #expect(groups.map(\.count).reduce(0, +) == 2, "two versions of one fragment: \(groups)")
+      let letters: [StoredDeadLetter] = try await farm.kiln.json(["dead-letters", "list", "--json"])
+      let dropped = try #require(letters.last)
+      let drop = try await farm.kiln.run(["dead-letters", "drop", dropped.identifier, "--reason", "not needed"])
+      #expect(drop.status == 0 && drop.output == "1 dropped\n", "\(drop)")
+      let all = try await farm.kiln.run(["dead-letters", "--all"])
+      #expect(all.output.contains("dropped"), "\(all)")
+      let shown = try await farm.kiln.run(["dead-letters", "show", dropped.identifier])
+      #expect(shown.output.contains("not needed"), "\(shown)")
+
+      farm.counter.refuse(nil)
+      let replay = ["dead-letters", "replay", "--fingerprint", try #require(letters.first).fingerprint]
+      let outcome: ReplayOutcome = try await farm.kiln.json(replay + ["--json"])
+      #expect(outcome.replayed.count == 1 && outcome.builds == [id], "\(outcome)")
+      let again = try await farm.kiln.run(replay)
+      #expect(again.status != 0 && again.errors.contains("no open dead letter is meant by this"), "\(again)")
+      try await eventually("the replayed layer is there, and the build has failed by the other alone") {
+        let detail: BuildDetail = try await farm.get("builds/\(id)")
+        return detail.summary.state == .failed && detail.cells.filter { $0.state.isGood }.count == 1
+      }
+    }
+  }
 }

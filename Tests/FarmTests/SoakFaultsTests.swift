@@ -518,6 +518,7 @@ private final class Soak: Sendable {
       #expect(late != [["0"]], "the executor whose clock is an hour off did nothing")
       try faulty.expectAnHourOff("late", since: began)
     }
+    try await farm.expectTags()
     try await farm.expectRecordsPull(count: 3 * state.withLock { $0.catalogs })
   }
 

@@ -19,7 +19,7 @@ final class TestFarm: @unchecked Sendable {
   let ports: [Int]
   let engineA: String
   let engineB: String
-  private let run: String
+  let run: String
   private let platforms: [String]
   private let database: String
   private let lock = NSLock()

@@ -139,6 +139,29 @@ struct AMQPJobQueueTests {
     }
   }
 
+  @Test("a message that is delivered too often is kept, byte for byte")
+  func overDelivered() async throws {
+    var configuration = try broker.configuration()
+    configuration.deliveryLimit = 2
+    try await broker.withQueue(configuration) { queue in
+      try await queue.prepare([pool])
+      let message = Conformance.messages([0])
+      try await Conformance.confirm(message, on: queue, pool)
+      // Taken, and never acknowledged: once, and twice more.
+      for _ in 0...configuration.deliveryLimit {
+        let slot = try await queue.openSlot(on: pool)
+        let (taken, _) = try await Conformance.take(slot)
+        #expect(taken == message[0])
+        await slot.close()
+      }
+      let letters = try await queue.openDeadLetters(of: pool)
+      let letter = try #require(try await letters.next())
+      #expect(letter.body == (try message[0].body))
+      try await letters.acknowledge(letter)
+      #expect(try await queue.depth(of: pool).ready == 0)
+    }
+  }
+
   @Test("an executor makes no queues")
   func executor() async throws {
     let queue = broker.open(try broker.configuration(role: .executor))
