@@ -5,7 +5,8 @@ package import Registry
 /// Tries a finished image, and says what is in it: containers on a real host, nothing in benches.
 package protocol CellTester: Sendable {
   /// Runs every test of `request`, also after one has failed. Throws `Failure` where a test could not be
-  /// run at all, or not to its end before the request's deadline, never because one failed; `CancellationError` when the calling task was cancelled.
+  /// run at all, or not to its end before the request's deadline, never because one failed;
+  /// `CancellationError` when the calling task was cancelled.
   /// Containers and the image's copy in the engine are gone when it returns.
   func test(_ request: CellTestRequest, report: any BuildReport) async throws -> [TestResult]
 

@@ -69,7 +69,8 @@ package struct Program: Sendable {
   }
 
   /// Runs it to its end. When the deadline passes or the calling task is cancelled, its process group
-  /// gets INT, then KILL (with a grace of 0, it alone gets KILL); in either case nothing of it is left when this returns.
+  /// gets INT, then KILL; with a grace of 0, which is for programs without children, it alone gets KILL.
+  /// Nothing of it is left when this returns.
   ///
   /// Throws `CancellationError`, or a `Failure` where it could not be started.
   package func run(time: any TimeSource) async throws -> Result {

@@ -1,26 +1,25 @@
 import Foundation
 import Model
 import Registry
+import Synchronization
 
 /// Takes no manifest, as a registry does whose disk is full; or says that it took it, and cannot give it out,
 /// as one does whose disk was full.
-// Unchecked: all state is under `lock`.
-final class FullRegistry: ImageStore, @unchecked Sendable {
+final class FullRegistry: ImageStore {
   private let store: any ImageStore
   private let keepsEmpty: Bool
-  private let lock = NSLock()
-  private var count = 0
+  private let refusals = Mutex(0)
 
   init(_ store: any ImageStore, keepsEmpty: Bool = false) {
     self.store = store
     self.keepsEmpty = keepsEmpty
   }
 
-  var refused: Int { lock.withLock { count } }
+  var refused: Int { refusals.withLock { $0 } }
 
   func put(_ manifest: Manifest, in repository: String, tag: String?) async throws {
     if keepsEmpty { return }
-    lock.withLock { count += 1 }
+    refusals.withLock { $0 += 1 }
     throw Failure(.infrastructure, code: "registry-500", "the registry has no room")
   }
 
